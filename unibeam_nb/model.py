@@ -1,0 +1,347 @@
+"""The nouns of unibeam: frozen, dumb, and the same for every module.
+
+    Release -> Image -> Mark, Memory (of a machine) -> Sample
+
+Bytes are bytes, times are seconds, unless a name says otherwise (``_ns``, ``mem_mb``). Nothing here
+touches the world; :func:`to_json` and :func:`from_json` carry these values to and from JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unibeam_nb.errors import UsageError
+
+MARKS = ("spawn", "vmm", "kernel", "init", "beam", "app", "http", "exit")
+"""The named instants of a boot, in the order in which they happen."""
+
+TARGETS = ("linux", "oci", "release")
+"""Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
+
+FLAVOURS = ("scratch", "slim")
+"""Flavours of the ``oci`` target: release + libraries only, or a minimal Debian root below them."""
+
+RUNNERS = ("qemu", "podman", "crun", "process")
+
+IMAGE_ROOT = "/opt/release"
+"""Where the release lives inside every image."""
+
+IMAGE_STATE = "/var/lib/unibeam"
+"""The directory inside every image that the program may write to: its home and working directory."""
+
+NONCE_VARIABLE = "UNIBEAM_NONCE"
+"""The environment variable that tells the guest agent this boot's nonce; the agent unsets it at once."""
+
+PORT_VARIABLE = "PORT"
+"""The environment variable that tells the program which port to serve (its first declared one)."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """One OTP application in a release."""
+
+    name: str
+    version: str
+    modules: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a release that the user should know before it runs without a whole system around it.
+
+    ``kind`` is one of ``port``, ``nif``, ``os-cmd``, ``distribution``, ``executable``, ``note``;
+    ``where`` is a module, an application or a path inside the release.
+    """
+
+    kind: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the release's emulator is started, the same in every arm: no shell, straight into ``erlexec``.
+
+    In ``arguments`` and ``environment``, ``{root}`` stands for the release's root directory and ``{state}``
+    for a directory the program may write to (its home and working directory); both differ between a guest
+    and the bare host. ``emulator_flags`` (``+S 1:1``) come first on the command line.
+    """
+
+    erts: str
+    emulator_flags: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def argv(self, root: str = IMAGE_ROOT, state: str = IMAGE_STATE) -> tuple[str, ...]:
+        """The command line for a release that lives at ``root`` and writes to ``state``."""
+        words = (f"{{root}}/{self.erts}/bin/erlexec", *self.emulator_flags, *self.arguments)
+        return tuple(word.replace("{root}", root).replace("{state}", state) for word in words)
+
+    def env(self, root: str = IMAGE_ROOT, state: str = IMAGE_STATE) -> dict[str, str]:
+        """The whole environment for that release, but for the nonce and ``PORT``, which a boot adds."""
+        binaries = f"{{root}}/{self.erts}/bin"
+        base = {"ROOTDIR": "{root}", "BINDIR": binaries, "EMU": "beam", "PROGNAME": "erl", "HOME": "{state}",
+                "LANG": "C.UTF-8", "PATH": f"{binaries}:/usr/bin:/bin"} | dict(self.environment)
+        return {key: value.replace("{root}", root).replace("{state}", state) for key, value in base.items()}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A self-contained OTP release on disk, with ERTS, and what is known about it.
+
+    ``path`` is the release's root (it holds ``erts-*``, ``lib``, ``releases``); ``key`` identifies the
+    inputs it was made from, ``sha256`` its contents. ``ports`` are the TCP ports it serves.
+    """
+
+    name: str
+    version: str
+    path: Path
+    key: str
+    sha256: str
+    otp: str
+    erts: str
+    source: str
+    applications: tuple[Application, ...]
+    launch: Launch
+    ports: tuple[int, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    cached: bool = False
+
+    def __repr__(self) -> str:
+        return (f"<Release {self.name} {self.version}: OTP {self.otp}, {len(self.applications)} applications, "
+                f"{format_bytes(sum(a.bytes for a in self.applications))}>")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an image: ``kernel``, ``init``, ``kernel modules``, ``libraries``, ``erts``, ``base``,
+    ``configuration`` or an application's name. ``bytes`` is its unpacked size."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """The artefact of one release for one target, content-addressed.
+
+    ``path`` is its directory; ``key`` identifies its inputs, ``sha256`` its bytes. ``shipped_bytes`` is
+    what would travel over a network (compressed); ``unpacked_bytes`` what it is when it runs.
+    ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
+    """
+
+    name: str
+    target: str
+    flavour: str
+    path: Path
+    key: str
+    sha256: str
+    release_sha256: str
+    shipped_bytes: int
+    unpacked_bytes: int
+    parts: tuple[Part, ...]
+    files: tuple[tuple[str, str], ...]
+    launch: Launch
+    ports: tuple[int, ...] = ()
+    kernel: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
+    cached: bool = False
+
+    def file(self, name: str) -> Path:
+        """The path of the artefact called ``name``."""
+        return self.path / dict(self.files)[name]
+
+    def __repr__(self) -> str:
+        kind = "+".join(filter(None, (self.target, self.flavour)))
+        return (f"<Image {self.name} {kind}: {format_bytes(self.shipped_bytes)} shipped, "
+                f"{format_bytes(self.unpacked_bytes)} unpacked, sha256 {self.sha256[:12]}>")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A named instant of a boot.
+
+    ``at`` is seconds since the runner's process was spawned, on the host's monotonic clock, taken when the
+    console line arrived. ``guest`` is the machine's own monotonic clock in seconds, where it sent one
+    (seconds since the kernel started, in a virtual machine).
+    """
+
+    name: str
+    at: float
+    guest: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a running machine in bytes, split as a comparison needs it.
+
+    ``payload`` is what the program occupies: guest RAM touched (PSS of the RAM mapping) for a virtual
+    machine, PSS of the program's processes otherwise. ``overhead`` is what runs it: the rest of the VMM,
+    or the container runtime's processes. ``beam`` is ``erlang:memory(total)`` as the program reports it
+    when it is ready.
+    """
+
+    payload: int
+    overhead: int
+    beam: int | None = None
+
+    @property
+    def total(self) -> int:
+        return self.payload + self.overhead
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing being compared, written ``target[+option...]@runner``: ``oci+slim@podman``."""
+
+    target: str
+    options: tuple[str, ...]
+    runner: str
+
+    @classmethod
+    def parse(cls, text: str) -> Arm:
+        """Read an arm. Raises UsageError with what would have been right."""
+        found = re.fullmatch(r"([a-z]+)((?:\+[a-z0-9]+)*)@([a-z]+)", text.strip())
+        example = "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."
+        if not found:
+            raise UsageError(f"{text.strip()!r} is not an arm.", example)
+        target, options, runner = found[1], tuple(found[2].split("+")[1:]), found[3]
+        if target not in TARGETS:
+            raise UsageError(f"{text.strip()!r} names the unknown target {target!r}.",
+                             f"The targets are {', '.join(TARGETS)}.")
+        if runner not in RUNNERS:
+            raise UsageError(f"{text.strip()!r} names the unknown runner {runner!r}.",
+                             f"The runners are {', '.join(RUNNERS)}.")
+        if runner not in RUNNERS_OF[target]:
+            raise UsageError(f"{runner} cannot run a {target} image.",
+                             f"{target} runs on {', '.join(RUNNERS_OF[target])}.")
+        known = FLAVOURS if target == "oci" else ()
+        for option in options:
+            if option not in known:
+                raise UsageError(f"{text.strip()!r} has the unknown option {option!r}.",
+                                 f"Options of {target} are {', '.join(known)}." if known
+                                 else f"The target {target} takes no options.")
+        if target == "oci" and not options:
+            options = ("scratch",)
+        if len(options) > 1:
+            raise UsageError(f"{text.strip()!r} has more than one flavour.", f"Choose one of {', '.join(known)}.")
+        return cls(target, options, runner)
+
+    @property
+    def flavour(self) -> str:
+        return next((o for o in self.options if o in FLAVOURS), "")
+
+    def __str__(self) -> str:
+        return "+".join((self.target, *self.options)) + "@" + self.runner
+
+
+RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
+    "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
+"""Which runners take which target."""
+
+DEFAULT_ARM_OF: Mapping[str, str] = {
+    "qemu": "linux@qemu", "podman": "oci+scratch@podman", "crun": "oci+scratch@crun", "process": "release@process"}
+"""The arm meant by ``--on RUNNER`` alone."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What counts as the first good answer: ``GET scheme://127.0.0.1:PORT path`` with a status below 400.
+
+    ``port`` is the port inside the machine; ``scheme`` is ``http``, ``https`` (certificate not verified)
+    or ``tcp`` (a connection that stays open counts).
+    """
+
+    port: int
+    scheme: str = "http"
+    path: str = "/"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One boot of one arm in one block, as it is written to the journal.
+
+    ``marks`` maps mark names to seconds since ``spawn``; ``memory`` is None where the boot failed.
+    ``warmup`` samples are kept and never enter a statistic. ``host`` is the fingerprint's short id, whose
+    full text stands in the journal's header. ``order`` counts boots over the whole experiment from 0.
+    """
+
+    arm: str
+    block: int
+    order: int
+    warmup: bool
+    ok: bool
+    started: str
+    marks: dict[str, float] = field(default_factory=dict)
+    memory: Memory | None = None
+    shipped_bytes: int = 0
+    unpacked_bytes: int = 0
+    parts: tuple[Part, ...] = ()
+    image_sha256: str = ""
+    release_sha256: str = ""
+    accelerator: str = ""
+    mem_mb: int | None = None
+    vcpus: int = 1
+    host: str = ""
+    error: str = ""
+    load1: float = 0.0
+
+
+T = TypeVar("T")
+
+
+MARK_LINE = re.compile(r"@unibeam ([0-9a-f]{16}) ([a-z]+)(?: (\d+))?((?: [a-z_]+=[^ \r\n]+)*)")
+"""How a mark looks on a console: nonce, name, the machine's monotonic clock in nanoseconds, and ``key=value``
+pairs (``exit`` carries ``code=``, ``app`` carries ``memory=``). It may follow other text on its line."""
+
+
+def to_json(value: Any) -> Any:
+    """``value`` as what :mod:`json` can write: dataclasses become objects, tuples arrays, paths strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
+    """The dataclass ``kind`` from what :func:`to_json` made. Raises ``ValueError`` when it does not fit;
+    unknown keys are ignored, so that an older unibeam reads a newer file."""
+    import dacite
+
+    try:
+        return dacite.from_dict(kind, data, dacite.Config(type_hooks={Path: Path, float: float}, cast=[tuple]))
+    except (dacite.DaciteError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def dump(value: Any) -> str:
+    """``value`` as JSON text that is the same for equal values."""
+    return json.dumps(to_json(value), sort_keys=True, ensure_ascii=False)
+
+
+def format_bytes(count: float) -> str:
+    """A size for people, in decimal units as registries and clouds use them: ``12.3 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: ``184 ms``, ``3.42 s``, ``2 min 05 s``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"

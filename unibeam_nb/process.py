@@ -1,0 +1,124 @@
+"""The only place where unibeam starts programs.
+
+Commands are plumbum commands, data until they run. :func:`run` waits for a program and returns what it
+printed; :func:`spawn` starts one that outlives the call. Both give it a minimal environment, no standard
+input, and a process group of its own, so that a Ctrl-C meant for us cannot kill it half-way, and stopping
+it stops everything it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from plumbum import local
+
+from unibeam_nb.errors import ProgramFailed, ProgramTimeout, ToolMissing
+from unibeam_nb.progress import checkpoint
+
+PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+             "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE",
+             "CONTAINERS_CONF", "DBUS_SESSION_BUS_ADDRESS")
+"""The variables a program inherits; everything else about the user's shell stays out of a build."""
+
+DETAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished program left: its exit status and what it printed, decoded as UTF-8."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The minimal environment of every program, plus ``extra``."""
+    kept = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+    return kept | {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"} | dict(extra or {})
+
+
+def spawn(argv: Sequence[str | Path], *, stdout: IO[Any] | int = subprocess.DEVNULL,
+          stderr: IO[Any] | int = subprocess.STDOUT, stdin: IO[Any] | int = subprocess.DEVNULL,
+          cwd: Path | None = None, env: Mapping[str, str] | None = None,
+          clean_env: bool = False) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own and return at once.
+
+    ``env`` is added to the minimal environment, or is all of it with ``clean_env``.
+    Raises ToolMissing when the program does not exist.
+    """
+    words = tuple(str(word) for word in argv)
+    try:
+        command = local[words[0]][words[1:]]
+    except Exception as error:  # plumbum.CommandNotFound, which lists the whole PATH
+        raise ToolMissing(f"{words[0]} is not on this host.", "Run 'unibeam doctor' to see what is missing.") from error
+    child: subprocess.Popen[bytes] = subprocess.Popen(
+        command.formulate(), stdout=stdout, stderr=stderr, stdin=stdin, cwd=cwd, start_new_session=True,
+        env=dict(env or {}) if clean_env else environment(env))
+    return child
+
+
+def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
+        input: bytes | None = None, timeout: float = 600, check: bool = True) -> Completed:
+    """Run a program to its end.
+
+    Raises ProgramFailed when it exits non-zero and ``check`` holds, ProgramTimeout after ``timeout``
+    seconds, Cancelled when the user stopped the work; in the last two cases, and on Ctrl-C, everything
+    the program started has been stopped.
+    """
+    checkpoint()
+    words = tuple(str(word) for word in argv)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as inp:
+        if input is not None:
+            inp.write(input)
+            inp.seek(0)
+        child = spawn(words, stdout=out, stderr=err, cwd=cwd, env=env,
+                      stdin=inp if input is not None else subprocess.DEVNULL)
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                try:
+                    code = child.wait(timeout=0.1)
+                    break
+                except subprocess.TimeoutExpired:
+                    checkpoint()
+                    if time.monotonic() > deadline:
+                        raise ProgramTimeout(f"{Path(words[0]).name} did not finish within {timeout:.0f} s.",
+                                             f"Run it by hand to see why: {shlex.join(words)}",
+                                             argv=words) from None
+        finally:
+            stop_group(child)
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode("utf-8", "replace"))
+    done = Completed(words, code, texts[0], texts[1])
+    if check and code != 0:
+        tail = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-DETAIL_LINES:]
+        raise ProgramFailed(f"{Path(words[0]).name} failed with exit status {code}.",
+                            f"The command was: {shlex.join(words)}", tail,
+                            argv=words, code=code, output=done.stdout + done.stderr)
+    return done
+
+
+def stop_group(child: subprocess.Popen[bytes], grace: float = 2.0) -> None:
+    """Stop a program started here and everything in its process group: ask first, kill after ``grace`` s."""
+    if child.poll() is not None:
+        return
+    for sig, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=wait)
+            return

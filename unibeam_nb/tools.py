@@ -1,0 +1,80 @@
+"""The programs unibeam needs from the host: where they are, what version, and how to get them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from unibeam_nb import process
+from unibeam_nb.errors import ToolMissing
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One program: the Debian and Ubuntu packages it comes from, what it is for, how it tells its version."""
+
+    command: str
+    packages: tuple[str, ...]
+    purpose: str
+    version: tuple[str, ...] = ("--version",)
+
+
+TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
+    Tool("erl", ("erlang-base", "erlang-dev", "erlang-nox"), "Erlang/OTP: releases from cells and projects", ("-version",)),
+    Tool("erlc", ("erlang-base", "erlang-dev"), "compiling Erlang cells", ()),
+    Tool("elixirc", ("elixir",), "compiling Elixir cells"),
+    Tool("rebar3", ("rebar3", "git"), "releases from rebar3 projects"),
+    Tool("mix", ("elixir",), "releases from mix projects"),
+    Tool("musl-gcc", ("musl-tools", "gcc"), "compiling the image's own PID 1"),
+    Tool("qemu-system-x86_64", ("qemu-system-x86",), "booting linux images"),
+    Tool("podman", ("podman",), "running oci images as people ship them"),
+    Tool("crun", ("crun",), "running oci images with the runtime alone"),
+    Tool("mmdebstrap", ("mmdebstrap",), "the slim oci flavour's Debian root"),
+    Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
+    Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),
+    Tool("depmod", ("kmod",), "listing a kernel's module dependencies"),
+)}
+
+# Debian keeps some of these in directories that are on root's PATH only.
+_EXTRA_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def install_command(command: str) -> str:
+    """The exact command that installs ``command`` on Debian or Ubuntu."""
+    tool = TOOLS.get(command)
+    packages = " ".join(tool.packages) if tool else command
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    return f"{sudo}apt-get install --no-install-recommends {packages}"
+
+
+def locate(command: str) -> Path | None:
+    """Where ``command`` is on this host, or None."""
+    found = shutil.which(command) or shutil.which(command, path=os.pathsep.join(_EXTRA_PATH))
+    return Path(found) if found else None
+
+
+def find(command: str) -> Path:
+    """Where ``command`` is. Raises ToolMissing with the command that installs it."""
+    path = locate(command)
+    if path is None:
+        tool = TOOLS.get(command)
+        purpose = f", which is needed for {tool.purpose}" if tool else ""
+        raise ToolMissing(f"{command} is not on this host{purpose}.", f"Install it: {install_command(command)}")
+    return path
+
+
+@lru_cache(maxsize=64)
+def _version_of(path: Path, arguments: tuple[str, ...]) -> str:
+    done = process.run([path, *arguments], timeout=60, check=False)
+    found = re.search(r"\d+(?:\.\d+)+", done.stdout + done.stderr)
+    return found[0] if found else "unknown"
+
+
+def version(command: str) -> str:
+    """The version ``command`` tells of itself, for example ``7.2.22``; ``unknown`` when it tells none."""
+    tool = TOOLS.get(command)
+    return _version_of(find(command), tool.version if tool else ("--version",))
