@@ -56,7 +56,7 @@ def digest_tree(root: Path, skip: Callable[[Path], bool] | None = None) -> str:
     ``skip`` gets each path relative to ``root`` and leaves out those for which it holds (a directory with
     everything below it).
     """
-    lines = []
+    lines: list[list[str | bool]] = []
     for path in walk(root, skip):
         relative = path.relative_to(root).as_posix()
         if path.is_symlink():

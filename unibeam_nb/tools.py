@@ -24,7 +24,7 @@ class Tool:
 
 
 TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
-    Tool("erl", ("erlang-base", "erlang-dev", "erlang-nox"), "Erlang/OTP: releases from cells and projects", ("-version",)),
+    Tool("erl", ("erlang-base", "erlang-dev", "erlang-nox"), "releases from cells and projects", ("-version",)),
     Tool("erlc", ("erlang-base", "erlang-dev"), "compiling Erlang cells", ()),
     Tool("elixirc", ("elixir",), "compiling Elixir cells"),
     Tool("rebar3", ("rebar3", "git"), "releases from rebar3 projects"),

@@ -1,0 +1,37 @@
+"""Fixtures shared by all tiers: a store of their own, never the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unibeam_nb.store import Store
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One store for the whole run, shared by all xdist workers, so that each thing is built once.
+
+    ``UNIBEAM_TEST_STORE`` keeps it between runs while developing.
+    """
+    kept = os.environ.get("UNIBEAM_TEST_STORE")
+    base = Path(kept) if kept else tmp_path_factory.getbasetemp()
+    if not kept and "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    return Store(base / "store" / "cache", base / "store" / "state")
+
+
+@pytest.fixture
+def fresh_store(tmp_path: Path) -> Store:
+    """An empty store that nobody else uses."""
+    return Store(tmp_path / "store" / "cache", tmp_path / "store" / "state")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads or writes the user's own unibeam directories."""
+    monkeypatch.setenv("UNIBEAM_HOME", str(tmp_path / "unibeam-home"))
+    yield
