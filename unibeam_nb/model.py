@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -262,6 +262,22 @@ class Probe:
     port: int
     scheme: str = "http"
     path: str = "/"
+
+    @classmethod
+    def parse(cls, text: str, ports: Sequence[int] = ()) -> Probe:
+        """Read ``/``, ``8080/path``, ``https:8443/`` or ``tcp:5672``; without a port, the first of ``ports``."""
+        found = re.fullmatch(r"(?:(https?|tcp):)?(\d{1,5})?(/.*)?", text)
+        if not found or not text:
+            raise UsageError(f"{text!r} does not say what to ask for.",
+                             "Write a path (/), 8080/path, https:8443/ or tcp:5672.")
+        port = int(found[2]) if found[2] else next(iter(ports), 0)
+        if not 0 < port < 65536:
+            raise UsageError("It is not known which port to ask.",
+                             "Build with --port 8080, or write 8080/ instead of /.")
+        return cls(port, found[1] or "http", found[3] or "/")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.port}{'' if self.scheme == 'tcp' else self.path}"
 
 
 @dataclass(frozen=True)

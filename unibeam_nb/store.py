@@ -156,7 +156,7 @@ def disk_errors(where: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UnibeamError(f"The disk under {where} is full.",
-                               "Free some space, run 'unibeam clean --cache', or set UNIBEAM_HOME to another disk.") from error
+                               "Free some space, run 'unibeam clean --cache', or set UNIBEAM_HOME.") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename and \
                 Path(str(error.filename)).is_relative_to(where):
             raise UnibeamError(f"{error.filename} cannot be written.",

@@ -1,0 +1,50 @@
+# Two commands matter: `make demo` and `make test`. Everything else is for people who work on unibeam.
+
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VENV
+# Work without these is short; the tests that may share a host run on this many workers.
+WORKERS ?= 2
+
+.PHONY: help demo test lab setup unit integration notebooks bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    install what is missing, run notebooks/01_quickstart.ipynb, leave report and charts in out/"
+	@echo "make test    install what is missing, run every test"
+	@echo "make lab     open JupyterLab on the notebooks"
+	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
+	@echo "make clean   stop every machine and remove out/ and the virtual environment"
+
+setup:
+	@scripts/setup.sh $(SETUP_FLAGS)
+
+demo: setup
+	@$(BIN)/python scripts/demo.py
+
+test: setup unit integration notebooks
+
+unit: setup
+	@echo "==> unit tests"
+	@$(BIN)/python -m pytest tests/unit -q -n $(WORKERS)
+
+# Tests that measure, or that need the host to themselves, run alone afterwards.
+integration: setup
+	@echo "==> integration tests (real erlc, rebar3, mix, QEMU, podman, crun)"
+	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadgroup -m "not serial"
+	@$(BIN)/python -m pytest tests/integration -q -m serial
+
+notebooks: setup
+	@echo "==> notebooks"
+	@$(BIN)/python -m pytest tests/notebooks -q
+
+lab: setup
+	@$(BIN)/jupyter lab notebooks
+
+bench: setup
+	@$(BIN)/python scripts/bench.py
+
+clean:
+	@[ ! -x $(BIN)/unibeam ] || $(BIN)/unibeam clean
+	@rm -rf out $(VENV)

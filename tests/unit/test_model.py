@@ -1,0 +1,115 @@
+"""The vocabulary: arms, probes, marks, JSON."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibeam_nb.errors import UsageError
+from unibeam_nb.model import (
+    FLAVOURS,
+    MARK_LINE,
+    RUNNERS_OF,
+    Arm,
+    Launch,
+    Memory,
+    Part,
+    Probe,
+    Sample,
+    format_bytes,
+    format_seconds,
+    from_json,
+    to_json,
+)
+
+ARMS = [f"{target}{option}@{runner}" for target, runners in RUNNERS_OF.items() for runner in runners
+        for option in ([f"+{f}" for f in FLAVOURS] if target == "oci" else [""])]
+
+
+@pytest.mark.parametrize("text", ARMS)
+def test_an_arm_reads_back_as_it_was_written(text: str) -> None:
+    assert str(Arm.parse(text)) == text
+
+
+def test_a_container_without_flavour_is_the_scratch_one() -> None:
+    assert str(Arm.parse("oci@crun")) == "oci+scratch@crun"
+
+
+@pytest.mark.parametrize(("text", "message", "hint"), [
+    ("linux", "'linux' is not an arm.",
+     "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."),
+    ("minix@qemu", "'minix@qemu' names the unknown target 'minix'.", "The targets are linux, oci, release."),
+    ("linux@vmware", "'linux@vmware' names the unknown runner 'vmware'.",
+     "The runners are qemu, podman, crun, process."),
+    ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu."),
+    ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.", "Options of oci are scratch, slim."),
+    ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.", "The target linux takes no options."),
+    ("oci+slim+scratch@podman", "'oci+slim+scratch@podman' has more than one flavour.", "Choose one of scratch, slim."),
+])
+def test_what_is_not_an_arm_is_explained(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Arm.parse(text)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_an_arm_or_a_usage_error(text: str) -> None:
+    try:
+        arm = Arm.parse(text)
+    except UsageError:
+        return
+    assert Arm.parse(str(arm)) == arm
+
+
+@pytest.mark.parametrize(("text", "probe"), [
+    ("/", Probe(8080)), ("/x?y", Probe(8080, "http", "/x?y")), ("81/", Probe(81)),
+    ("https:8443/", Probe(8443, "https")), ("tcp:5672", Probe(5672, "tcp")), ("https:/", Probe(8080, "https")),
+])
+def test_a_probe_is_read(text: str, probe: Probe) -> None:
+    assert Probe.parse(text, (8080, 9)) == probe
+
+
+def test_a_probe_without_a_port_says_how_to_give_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        Probe.parse("/", ())
+    assert str(caught.value) == ("It is not known which port to ask.\n"
+                                 "  Hint: Build with --port 8080, or write 8080/ instead of /.")
+
+
+def test_a_launch_puts_root_and_state_where_they_are() -> None:
+    launch = Launch("erts-1", ("+S", "1"), ("-boot", "{root}/x"), (("D", "{state}/d"),))
+    assert launch.argv("/r", "/s") == ("/r/erts-1/bin/erlexec", "+S", "1", "-boot", "/r/x")
+    env = launch.env("/r", "/s")
+    assert (env["ROOTDIR"], env["BINDIR"], env["HOME"], env["D"]) == ("/r", "/r/erts-1/bin", "/s", "/s/d")
+
+
+def test_a_mark_is_found_behind_other_output_on_its_line() -> None:
+    found = MARK_LINE.search("half a line@unibeam 0123456789abcdef app 1234567 memory=99")
+    assert found
+    assert found.groups() == ("0123456789abcdef", "app", "1234567", " memory=99")
+
+
+@given(st.builds(Sample, arm=st.text(), block=st.integers(0, 9), order=st.integers(0, 99), warmup=st.booleans(),
+                 ok=st.booleans(), started=st.text(), marks=st.dictionaries(st.text(), st.floats(0, 1e6)),
+                 memory=st.none() | st.builds(Memory, st.integers(0), st.integers(0)),
+                 parts=st.lists(st.builds(Part, st.text(), st.integers(0))).map(tuple)))
+def test_a_sample_survives_json(sample: Sample) -> None:
+    assert from_json(Sample, to_json(sample)) == sample
+
+
+def test_json_that_does_not_fit_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="order"):
+        from_json(Sample, {"arm": "a", "block": 1})
+
+
+@pytest.mark.parametrize(("count", "text"), [
+    (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (123_456_789, "123 MB"),
+    (2_500_000_000, "2.50 GB")])
+def test_sizes_are_decimal(count: int, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.1837, "184 ms"), (3.417, "3.42 s"), (125.4, "2 min 05 s")])
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

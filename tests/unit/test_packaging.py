@@ -1,0 +1,50 @@
+"""The places that name dependencies agree with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from unibeam_nb.tools import TOOLS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONDA_NAMES = {"matplotlib-base": "matplotlib"}
+
+
+def split(requirement: str) -> tuple[str, str]:
+    found = re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", requirement)
+    assert found
+    return CONDA_NAMES.get(found[1], found[1]), found[2]
+
+
+def project() -> dict[str, object]:
+    loaded: dict[str, object] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return loaded
+
+
+def conda() -> dict[str, str]:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    flat = [item for entry in listed for item in (entry["pip"] if isinstance(entry, dict) else [entry])]
+    return dict(split(item) for item in flat if item not in ("pip", "-e ."))
+
+
+def test_conda_users_get_the_same_packages_and_minimum_versions() -> None:
+    wanted = dict(split(item) for item in project()["dependencies"])  # type: ignore[attr-defined]
+    there = conda()
+    assert there.pop("python") == project()["requires-python"]
+    assert there == wanted
+
+
+def test_every_tool_names_packages_that_setup_installs() -> None:
+    lines = (ROOT / "scripts" / "packages.txt").read_text().splitlines()
+    installed = {line.split()[0] for line in lines if line.strip() and not line.startswith("#")}
+    part_of_every_debian = {"apt", "dpkg"}
+    for tool in TOOLS.values():
+        assert set(tool.packages) <= installed | part_of_every_debian, tool.command
+
+
+def test_the_given_packages_are_dependencies() -> None:
+    assert {"ipywidgets", "jupyterlab", "pandas", "matplotlib", "plumbum"} <= conda().keys()
