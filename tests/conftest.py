@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,23 @@ def fresh_store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own unibeam directories."""
     monkeypatch.setenv("UNIBEAM_HOME", str(tmp_path / "unibeam-home"))
-    yield
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A real InteractiveShell of its own, with the extension loaded and the user's own history left alone."""
+    import atexit
+
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    made = InteractiveShell(config=Config({"HistoryManager": {"enabled": False},
+                                           "InteractiveShell": {"colors": "nocolor"}}))
+    made.run_line_magic("load_ext", "unibeam_nb")
+    yield made
+    made.atexit_operations()
+    atexit.unregister(made.atexit_operations)

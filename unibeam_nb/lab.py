@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from unibeam_nb.bench import Experiment
     from unibeam_nb.bench.plan import Plan
+    from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.machine import Machine
 
@@ -335,6 +336,12 @@ class Lab:
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
         return write_report(chosen, path or Path(f"{chosen.name}.html"))
+
+    def doctor(self, *, prove: bool = False) -> Diagnosis:
+        """What this host can do, why not, and how to get the rest; ``prove`` boots a tiny guest to know."""
+        from unibeam_nb.doctor import diagnose
+
+        return diagnose(self.store, prove=prove)
 
     def kernels(self) -> list[Kernel]:
         """The kernels that images can be made with."""

@@ -15,20 +15,24 @@ from unibeam_nb.errors import ToolMissing
 
 @dataclass(frozen=True)
 class Tool:
-    """One program: the Debian and Ubuntu packages it comes from, what it is for, how it tells its version."""
+    """One program: the Debian and Ubuntu packages it comes from, what it is for, how it tells its version.
+
+    ``says`` is the word before its version, for programs that tell others' versions first.
+    """
 
     command: str
     packages: tuple[str, ...]
     purpose: str
     version: tuple[str, ...] = ("--version",)
+    says: str = ""
 
 
 TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("erl", ("erlang-base", "erlang-dev", "erlang-nox"), "releases from cells and projects", ("-version",)),
     Tool("erlc", ("erlang-base", "erlang-dev"), "compiling Erlang cells", ()),
-    Tool("elixirc", ("elixir",), "compiling Elixir cells"),
+    Tool("elixirc", ("elixir",), "compiling Elixir cells", says="Elixir"),
     Tool("rebar3", ("rebar3", "git"), "releases from rebar3 projects"),
-    Tool("mix", ("elixir",), "releases from mix projects"),
+    Tool("mix", ("elixir",), "releases from mix projects", says="Mix"),
     Tool("musl-gcc", ("musl-tools", "gcc"), "compiling the image's own PID 1"),
     Tool("qemu-system-x86_64", ("qemu-system-x86",), "booting linux images"),
     Tool("podman", ("podman",), "running oci images as people ship them"),
@@ -68,13 +72,13 @@ def find(command: str) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _version_of(path: Path, arguments: tuple[str, ...]) -> str:
+def _version_of(path: Path, arguments: tuple[str, ...], says: str) -> str:
     done = process.run([path, *arguments], timeout=60, check=False)
-    found = re.search(r"\d+(?:\.\d+)+", done.stdout + done.stderr)
-    return found[0] if found else "unknown"
+    found = re.search(rf"{re.escape(says)}\s*(\d+(?:\.\d+)+)", done.stdout + done.stderr)
+    return found[1] if found else "unknown"
 
 
 def version(command: str) -> str:
     """The version ``command`` tells of itself, for example ``7.2.22``; ``unknown`` when it tells none."""
     tool = TOOLS.get(command)
-    return _version_of(find(command), tool.version if tool else ("--version",))
+    return _version_of(find(command), tool.version if tool else ("--version",), tool.says if tool else "")

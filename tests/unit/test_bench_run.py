@@ -1,0 +1,321 @@
+"""Running an experiment, with boots replayed: what is journalled, what a stop leaves, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from unibeam_nb.bench import lock as lock_module
+from unibeam_nb.bench import run as run_module
+from unibeam_nb.bench.journal import Experiment, load_experiment
+from unibeam_nb.bench.lock import measuring
+from unibeam_nb.bench.plan import Plan, make_plan, schedule
+from unibeam_nb.bench.run import Boot, run_experiment, settled_memory, time_left
+from unibeam_nb.errors import BenchError, BootFailed, Cancelled, MachineError, ToolMissing
+from unibeam_nb.machine import BootOptions
+from unibeam_nb.model import Arm, Image, Launch, Mark, Memory, Part, Probe
+from unibeam_nb.progress import StepEvent, listening
+from unibeam_nb.store import Store
+
+ARMS = tuple(map(Arm.parse, ("release@process", "oci+scratch@crun")))
+PLAN = make_plan("hello", ARMS, blocks=3, warmup=1, until="app")
+RECORDED = {"process": {"beam": 0.081, "app": 0.384}, "crun": {"beam": 0.112, "app": 0.411}}
+"""Seconds after spawn, as they were recorded."""
+
+
+def image(arm: Arm, sha256: str = "s", release: str = "r", ports: tuple[int, ...] = ()) -> Image:
+    return Image("hello", arm.target, arm.flavour, Path("x"), "k", sha256 + arm.target, release, 5, 11,
+                 (Part("erts", 11),), (), Launch("erts-13"), ports)
+
+
+IMAGES = {str(arm): image(arm) for arm in ARMS}
+
+
+class Replay:
+    """A machine that replays recorded marks; ``stopped`` counts the machines that were stopped."""
+
+    running = 0
+
+    def __init__(self, marks: Mapping[str, float], memory: Callable[[], Memory]) -> None:
+        self.accelerator = "native"
+        self.marks = {name: Mark(name, at) for name, at in marks.items()}
+        self.memory = memory
+        Replay.running += 1
+        assert Replay.running == 1, "never two measured machines at once"
+
+    def stop(self) -> None:
+        Replay.running -= 1
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """A fake crun on PATH, and no machine left at the end."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "crun").write_text("#!/bin/sh\necho crun version 1.8.1\n")
+    (tmp_path / "bin" / "crun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(run_module, "READ_EVERY", 0.001)
+    Replay.running = 0
+    yield
+    assert Replay.running == 0
+
+
+def replaying(*, fail: Callable[[int, str], Exception | None] = lambda turn, runner: None,
+              memory: Callable[[], Memory] = lambda: Memory(30_000_000, 1_000_000, 19_000_000)) -> Boot:
+    turns = itertools.count()
+
+    def boot(store: Store, image: Image, runner: str, options: BootOptions, *, name: str | None = None) -> Replay:
+        error = fail(next(turns), runner)
+        if error:
+            raise error
+        return Replay(RECORDED[runner], memory)
+
+    return boot
+
+
+def run(tmp_path: Path, store: Store, boot: Boot, plan: Plan = PLAN, images: Mapping[str, Image] = IMAGES,
+        ) -> Experiment:
+    return run_experiment(plan, images, store, tmp_path / "night.jsonl", boot=boot, lock=tmp_path / "l" / "lock",
+                          now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+def test_every_slot_becomes_a_sample_in_its_order(tmp_path: Path, fresh_store: Store) -> None:
+    exp = run(tmp_path, fresh_store, replaying())
+    assert [(s.arm, s.block, s.order, s.warmup) for s in exp.samples] == \
+        [(str(s.arm), s.block, s.order, s.warmup) for s in schedule(PLAN)]
+    one = next(s for s in exp.samples if s.arm == "oci+scratch@crun")
+    assert one.marks == {"spawn": 0.0, "beam": 0.112, "app": 0.411}
+    assert (one.memory, one.accelerator, one.ok) == (Memory(30_000_000, 1_000_000, 19_000_000), "native", True)
+    assert (one.image_sha256, one.shipped_bytes, one.unpacked_bytes, one.mem_mb) == ("soci", 5, 11, None)
+    assert one.started == "2026-01-02T03:04:05+00:00"
+    assert one.host == exp.header["host_id"]
+
+
+def test_the_header_says_what_was_measured_where_and_with_what(tmp_path: Path, fresh_store: Store) -> None:
+    header = run(tmp_path, fresh_store, replaying()).header
+    assert (header["name"], header["date"]) == ("night", "2026-01-02T03:04:05+00:00")
+    assert header["tools"]["crun"] == "1.8.1"
+    assert header["images"]["oci+scratch@crun"]["sha256"] == "soci"
+    assert header["images"]["oci+scratch@crun"]["erts"] == "erts-13"
+    assert header["host"]["cores"] >= 1
+
+
+def test_a_sample_is_in_the_journal_before_the_next_boot_begins(tmp_path: Path, fresh_store: Store) -> None:
+    seen: list[int] = []
+
+    def look(turn: int, runner: str) -> None:
+        seen.append(len(load_experiment(tmp_path / "night.jsonl").samples))
+
+    run(tmp_path, fresh_store, replaying(fail=look))
+    assert seen == list(range(8))
+
+
+def test_images_that_serve_a_port_are_timed_until_http(tmp_path: Path, fresh_store: Store) -> None:
+    asked: list[BootOptions] = []
+
+    def boot(store: Store, image: Image, runner: str, options: BootOptions, *, name: str | None = None) -> Replay:
+        asked.append(options)
+        return Replay(RECORDED[runner] | {"http": 0.5}, lambda: Memory(1, 1))
+
+    served = {arm: dataclasses.replace(image, ports=(8080,)) for arm, image in IMAGES.items()}
+    exp = run(tmp_path, fresh_store, boot, dataclasses.replace(PLAN, until="auto", blocks=1), served)
+    assert {(o.until, o.probe) for o in asked} == {("http", Probe(8080))}
+    assert exp.until == "http"
+
+
+def test_a_failed_boot_is_a_sample_and_the_experiment_goes_on(tmp_path: Path, fresh_store: Store) -> None:
+    notes: list[str] = []
+
+    def fail(turn: int, runner: str) -> Exception | None:
+        return BootFailed("The machine ran out of memory.", "Give more.", ["Killed process 7"]) if turn == 2 else None
+
+    with listening(lambda event: notes.append(event.title) if event.kind == "note" else None):
+        exp = run(tmp_path, fresh_store, replaying(fail=fail))
+    assert len(exp.samples) == 8
+    (bad,) = exp.failed
+    assert (bad.order, bad.error) == (2, "The machine ran out of memory.\nKilled process 7")
+    assert (bad.memory, bad.marks) == (None, {})
+    assert f"Boot 2 ({bad.arm}) failed: The machine ran out of memory." in notes
+
+
+def test_an_arm_that_fails_three_times_in_a_row_is_given_up(tmp_path: Path, fresh_store: Store) -> None:
+    def fail(turn: int, runner: str) -> Exception | None:
+        return BootFailed("No.") if runner == "crun" else None
+
+    exp = run(tmp_path, fresh_store, replaying(fail=fail), dataclasses.replace(PLAN, blocks=6))
+    assert sum(s.arm == "oci+scratch@crun" for s in exp.samples) == 3
+    assert sum(s.arm == "release@process" for s in exp.samples) == 7
+    assert any(line.endswith("oci+scratch@crun was given up after 3 failed boots in a row.") for line in exp.notes)
+    again = run(tmp_path, fresh_store, replaying(), dataclasses.replace(PLAN, blocks=6))
+    assert again.samples == exp.samples, "a continued experiment does not try it again"
+
+
+def test_a_machine_that_dies_after_its_mark_is_a_failed_sample_with_its_marks(tmp_path: Path,
+                                                                            fresh_store: Store) -> None:
+    def gone() -> Memory:
+        raise MachineError("hello is not running.")
+
+    exp = run(tmp_path, fresh_store, replaying(memory=gone), dataclasses.replace(PLAN, blocks=1, warmup=0))
+    assert [s.ok for s in exp.samples] == [False, False]
+    assert exp.samples[0].marks["app"] > 0
+    assert exp.samples[0].error == "hello is not running."
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Cancelled])
+def test_a_stopped_experiment_keeps_its_samples_and_goes_on_where_it_was(
+        stop: type[BaseException], tmp_path: Path, fresh_store: Store) -> None:
+    def interrupt(turn: int, runner: str) -> None:
+        if turn == 3:
+            raise stop()
+
+    with pytest.raises(Cancelled) as caught:
+        run(tmp_path, fresh_store, replaying(fail=interrupt))
+    assert caught.value.message == "Stopped after 3 of 8 boots; they are all kept."
+    assert caught.value.hint == "Run the same experiment into night.jsonl again to go on with it."
+    kept = load_experiment(tmp_path / "night.jsonl")
+    assert len(kept.samples) == 3
+    assert any(line.endswith("Stopped by the user after 3 of 8 boots.") for line in kept.notes)
+    booted: list[str] = []
+    whole = run(tmp_path, fresh_store, replaying(fail=lambda turn, runner: booted.append(runner)))
+    assert len(booted) == 5
+    assert whole.samples[:3] == kept.samples
+    assert [(s.arm, s.block, s.order) for s in whole.samples] == [(str(s.arm), s.block, s.order)
+                                                                  for s in schedule(PLAN)]
+
+
+def test_a_finished_experiment_boots_nothing(tmp_path: Path, fresh_store: Store) -> None:
+    exp = run(tmp_path, fresh_store, replaying())
+
+    def never(turn: int, runner: str) -> Exception:
+        return AssertionError("nothing is left to boot")
+
+    assert run(tmp_path, fresh_store, replaying(fail=never)).samples == exp.samples
+
+
+def test_a_torn_journal_is_repaired_and_its_lost_sample_measured_again(tmp_path: Path, fresh_store: Store) -> None:
+    run(tmp_path, fresh_store, replaying())
+    path = tmp_path / "night.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    samples = [index for index, line in enumerate(lines) if b'"kind": "sample"' in line]
+    path.write_bytes(b"".join(lines[:samples[-1]]) + lines[samples[-1]][:40])
+    assert len(run(tmp_path, fresh_store, replaying()).samples) == 8
+
+
+def test_another_plan_and_other_images_are_refused(tmp_path: Path, fresh_store: Store) -> None:
+    run(tmp_path, fresh_store, replaying())
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, fresh_store, replaying(), dataclasses.replace(PLAN, seed=2))
+    assert caught.value.message == "night.jsonl belongs to an experiment with another plan."
+    changed = {str(arm): image(arm, sha256="changed") for arm in ARMS}
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, fresh_store, replaying(), images=changed)
+    assert caught.value.message == "night.jsonl was begun with other images."
+
+
+def test_a_journal_of_another_host_is_refused(tmp_path: Path, fresh_store: Store) -> None:
+    exp = run(tmp_path, fresh_store, replaying())
+    path = tmp_path / "night.jsonl"
+    path.write_text(path.read_text().replace(exp.header["host_id"], "0" * 12))
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, fresh_store, replaying())
+    assert caught.value.message == "night.jsonl was begun on another host, or before this one changed."
+
+
+def test_arms_of_different_releases_are_refused(tmp_path: Path, fresh_store: Store) -> None:
+    mixed = {str(arm): image(arm, release=arm.target) for arm in ARMS}
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, fresh_store, replaying(), images=mixed)
+    assert caught.value.message == "The arms do not run the same release."
+    assert not (tmp_path / "night.jsonl").exists()
+    with pytest.raises(BenchError, match="There is no image for the arm oci\\+scratch@crun"):
+        run(tmp_path, fresh_store, replaying(), images={"release@process": IMAGES["release@process"]})
+
+
+def test_a_missing_tool_stops_at_once(tmp_path: Path, fresh_store: Store) -> None:
+    with pytest.raises(ToolMissing):
+        run(tmp_path, fresh_store, replaying(fail=lambda turn, runner: ToolMissing("No crun.", "Install it.")))
+    assert load_experiment(tmp_path / "night.jsonl").samples == ()
+
+
+def test_progress_moves_from_nothing_to_all(tmp_path: Path, fresh_store: Store) -> None:
+    events: list[StepEvent] = []
+    with listening(events.append):
+        run(tmp_path, fresh_store, replaying())
+    fractions = [e.fraction for e in events if e.kind == "progress" and e.fraction is not None]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    details = [e.detail for e in events if e.kind == "progress"]
+    assert details[0].startswith("block 1 of 4, ")
+
+
+def test_the_time_left_is_reckoned_from_the_boots_so_far() -> None:
+    assert time_left(2.0, 1, 10) == ""
+    assert time_left(4.0, 2, 10) == ", about 20 s left"
+    assert time_left(40.0, 4, 30) == ", about 5 min left"
+    assert time_left(0.01, 4, 30) == ""
+
+
+def test_memory_is_read_until_it_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "READ_EVERY", 0.25)
+    readings = iter([50, 40, 31, 30.9, 30.9])
+    waited: list[float] = []
+    found = settled_memory(lambda: Memory(int(next(readings) * 1e6), 0), waited.append)
+    assert found.payload == 30_900_000
+    assert waited == [0.25] * 3
+
+
+def test_memory_that_never_settles_is_read_for_three_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "READ_EVERY", 0.25)
+    count = itertools.count(1)
+    waited: list[float] = []
+    assert settled_memory(lambda: Memory(next(count) ** 2 * 1_000_000, 0), waited.append).payload == 13 ** 2 * 1_000_000
+    assert sum(waited) == 3.0
+
+
+def test_two_measurements_wait_for_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "POLL_SECONDS", 0.02)
+    path = tmp_path / "shared" / "lock"
+    notes: list[str] = []
+    inside = threading.Event()
+
+    def second() -> None:
+        with listening(lambda e: notes.append(e.title) if e.kind == "note" else None), measuring(path):
+            inside.set()
+
+    with measuring(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        assert not inside.is_set()
+    thread.join(10)
+    assert inside.is_set()
+    assert len(notes) == 1
+    assert notes[0].startswith(f"Waiting for another measurement on this host to end (process {os.getpid()}, ")
+
+
+def test_waiting_for_the_host_can_be_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "shared" / "lock"
+    cancelled = threading.Event()
+    cancelled.set()
+    path.parent.mkdir()
+    with FileLock(str(path)), listening(cancelled=cancelled), pytest.raises(Cancelled), measuring(path):
+        pytest.fail("the lock was taken")
+
+
+def test_every_user_of_the_host_can_take_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "shared" / "lock"
+    with measuring(path):
+        assert path.parent.stat().st_mode & 0o7777 == 0o777
+        assert path.stat().st_mode & 0o666 == 0o666
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError), measuring(tmp_path / "file" / "lock"):
+        pytest.fail("the lock was taken")

@@ -1,0 +1,79 @@
+"""QEMU's command line, for both accelerators."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from unibeam_nb.errors import UsageError
+from unibeam_nb.machine.qemu_arguments import Guest, arguments, kernel_command_line
+
+GUEST = Guest(Path("/images/kernel"), Path("/images/initramfs"), "0123456789abcdef", "tcg", mem_mb=128, vcpus=2,
+              ports=((18080, 8080), (18443, 8443)), variables=(("PORT", "8080"),))
+
+
+def after(words: tuple[str, ...], flag: str) -> str:
+    assert words.count(flag) == 1, flag
+    return words[words.index(flag) + 1]
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+def test_only_the_accelerator_tells_the_command_lines_apart(accelerator: str) -> None:
+    words = arguments(dataclasses.replace(GUEST, accelerator=accelerator))
+    assert after(words, "-machine") == f"q35,accel={accelerator},memory-backend=ram"
+    assert after(words, "-cpu") == "max"
+    rest = [w for w in words if not w.startswith("q35,")]
+    assert rest == [w for w in arguments(GUEST) if not w.startswith("q35,")]
+
+
+def test_the_guests_ram_has_a_name_of_its_own() -> None:
+    words = arguments(GUEST)
+    assert after(words, "-object") == "memory-backend-memfd,id=ram,size=128M,share=on"
+    assert after(words, "-m") == "128M"
+    assert after(words, "-smp") == "2"
+
+
+def test_ports_are_forwarded_from_the_loopback_address_only() -> None:
+    net = after(arguments(GUEST), "-netdev")
+    assert net.endswith(",hostfwd=tcp:127.0.0.1:18080-:8080,hostfwd=tcp:127.0.0.1:18443-:8443")
+    assert net.count("hostfwd") == 2
+
+
+def test_sockets_and_logs_are_relative_to_the_machines_directory() -> None:
+    words = arguments(GUEST)
+    assert after(words, "-chardev") == "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log"
+    assert after(words, "-qmp") == "unix:qmp.sock,server=on,wait=off"
+
+
+def test_the_guest_is_paused_alone_and_gone_when_it_panics() -> None:
+    words = arguments(GUEST)
+    assert {"-S", "-nodefaults", "-no-user-config", "-no-reboot"} <= set(words)
+    assert after(words, "-display") == "none"
+    assert after(words, "-sandbox").startswith("on,")
+    assert "panic=-1" in after(words, "-append").split()
+
+
+def test_the_kernel_is_told_everything_pid_1_reads() -> None:
+    assert kernel_command_line(GUEST) == (
+        "console=ttyS0 quiet panic=-1 unibeam.nonce=0123456789abcdef unibeam.ip=10.0.2.15/24 unibeam.gw=10.0.2.2 "
+        "unibeam.dns=10.0.2.3 unibeam.hostname=beam.unibeam unibeam.env.PORT=8080")
+
+
+def test_a_value_with_blanks_is_quoted_as_a_whole() -> None:
+    line = kernel_command_line(dataclasses.replace(GUEST, variables=(("GREETING", "hello world"),)))
+    assert line.endswith(' "unibeam.env.GREETING=hello world"')
+
+
+@pytest.mark.parametrize("value", ['say "hi"', "two\nlines", "grüße"])
+def test_a_value_the_command_line_cannot_carry_is_refused(value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        kernel_command_line(dataclasses.replace(GUEST, variables=(("TEXT", value),)))
+    assert caught.value.message == "The value of TEXT cannot be handed to a virtual machine."
+    assert caught.value.hint == "A kernel command line carries printable ASCII without double quotes."
+
+
+def test_a_command_line_longer_than_linux_reads_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^The environment makes a kernel command line of \d+ bytes\."):
+        kernel_command_line(dataclasses.replace(GUEST, variables=(("LONG", "x" * 2000),)))

@@ -1,0 +1,173 @@
+"""One experiment as one HTML file that needs nothing else, and its charts as files.
+
+The page has no script and loads nothing: its Content-Security-Policy forbids both. Everything that came
+from outside (names, errors, what a guest printed) is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+from markupsafe import Markup
+
+from unibeam_nb.analysis.charts import CHARTS
+from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
+from unibeam_nb.analysis.stats import Interval, comparisons, median_interval
+from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line
+from unibeam_nb.bench.checks import after
+from unibeam_nb.bench.journal import Experiment
+from unibeam_nb.bench.plan import describe
+from unibeam_nb.errors import BenchError
+from unibeam_nb.model import format_bytes, format_seconds
+from unibeam_nb.store import disk_errors, write_atomically
+
+PNG_DPI = 144
+
+TITLES = {"boot": "Boot time", "stages": "Where the time goes", "size": "Image size", "memory": "Memory"}
+
+
+def write_report(exp: Experiment, path: Path) -> Path:
+    """Write the report and return where it is. Raises BenchError when no boot succeeded at all; samples that
+    do not belong together are reported without comparisons, and the report says why."""
+    if not exp.measured:
+        first = exp.failed[0].error.splitlines()[0] if exp.failed and exp.failed[0].error else "there is no sample yet"
+        raise BenchError(f"No boot of {exp.name} succeeded, so there is nothing to report.", f"The first one: {first}")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("unibeam_nb.analysis", "templates"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    write_atomically(path, environment.get_template("report.html.j2").render(**_facts(exp)))
+    path.chmod(0o644)
+    return path
+
+
+def save_charts(exp: Experiment, directory: Path) -> list[Path]:
+    """Write every chart as ``KIND.svg`` and ``KIND.png``; the same experiment gives the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind in CHARTS:
+        for form in ("svg", "png"):
+            path = directory / f"{kind}.{form}"
+            with disk_errors(directory):
+                path.write_bytes(render(exp, kind, form))
+            written.append(path)
+    return written
+
+
+def render(exp: Experiment, kind: str, form: str) -> bytes:
+    """One chart as ``svg`` or ``png`` bytes, without dates or random ids."""
+    draw, _ = CHARTS[kind]
+    stream = io.BytesIO()
+    metadata: dict[str, Any] = {"Date": None, "Creator": "unibeam"} if form == "svg" else {"Software": "unibeam"}
+    with matplotlib.rc_context({"svg.hashsalt": f"unibeam {kind}"}):
+        draw(exp).figure.savefig(stream, format=form, dpi=PNG_DPI, metadata=metadata)  # type: ignore[union-attr]
+    return stream.getvalue()
+
+
+def inline_svg(exp: Experiment, kind: str) -> Markup:
+    """One chart as an ``<svg>`` element with its alternative text; ids are unique to the kind, so that
+    several charts can stand on one page."""
+    text = render(exp, kind, "svg").decode()
+    svg = text[text.index("<svg"):]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{kind}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{kind}-", svg)
+    svg = re.sub(r'href="#', f'href="#{kind}-', svg)
+    alt = html.escape(CHARTS[kind][1](exp), quote=True)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1))
+
+
+def _facts(exp: Experiment) -> dict[str, Any]:
+    """Everything the template prints."""
+    compared, refused = _comparisons(exp)
+    host = exp.header["host"]
+    stages = stages_frame(exp)
+    seen = [name for name in STAGE_NAMES if (stages["stage"] == name).any()]
+    return {
+        "title": f"{exp.plan.source}: " + (f"{len(exp.arms)} arms compared" if len(exp.arms) > 1 else "one arm measured"), "exp": exp, "date": date_of(exp),
+        "charts": [(TITLES[kind], inline_svg(exp, kind), words(exp)) for kind, (_, words) in CHARTS.items()],
+        "loud": emulation_line(exp), "ends": ENDS[exp.until], "arms": _arms(exp), "compared": compared,
+        "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen), "stage_names": [STAGE_NAMES[name] for name in seen],
+        "concerns": after(exp.samples, exp.plan, int(host["cores"])), "failed": exp.failed, "notes": exp.notes,
+        "host": [("CPU", f"{host['cpu']}, {host['cores']} cores"), ("Memory", format_bytes(host["ram_bytes"])),
+                 ("Kernel", host["kernel"]), ("System", host["distribution"]),
+                 ("Virtualised", host["virtualised"] or "no"), ("Fingerprint", exp.header["host_id"])],
+        "tools": sorted(exp.header["tools"].items()), "images": _images(exp), "plan": describe(exp.plan),
+    }
+
+
+def _comparisons(exp: Experiment) -> tuple[list[str], str]:
+    """The sentences, and why there are none."""
+    try:
+        return [str(comparison) for comparison in comparisons(exp)], ""
+    except BenchError as error:
+        return [], error.message
+
+
+def _arms(exp: Experiment) -> list[dict[str, str]]:
+    """One row per arm: counts, median, interval, memory, accelerator."""
+    frame, found = measured_frame(exp), accelerators(exp.samples)
+    rows = []
+    for arm in exp.arms:
+        own = frame[frame["arm"] == arm]
+        row = {"arm": arm, "n": str(len(own)), "accelerator": ", ".join(found.get(arm, ())) or "-",
+               "failed": str(sum(s.arm == arm for s in exp.failed)), "outliers": str(int(own["outlier"].sum()))}
+        times = own["seconds"].tolist()
+        memory = own["memory_bytes"].dropna().astype(float).tolist()
+        row |= {"median": "-", "interval": "-", "memory": "-"}
+        if times:
+            middle = median_interval(times, exp.plan.seed)
+            row |= {"median": format_seconds(middle.value), "interval": _interval(middle, format_seconds)}
+        if memory:
+            row["memory"] = format_bytes(median_interval(memory, exp.plan.seed).value)
+        rows.append(row)
+    return rows
+
+
+def _interval(found: Interval, show: Any) -> str:
+    return f"{show(found.low)} to {show(found.high)}" + ("" if found.enough else " (range)")
+
+
+def _stages(exp: Experiment, seen: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Per arm the median of every stage with its interval; they need not sum to the median of the whole."""
+    frame = stages_frame(exp)
+    rows = []
+    for arm in exp.arms:
+        cells = []
+        for stage in seen:
+            values = frame[(frame["arm"] == arm) & (frame["stage"] == stage)]["seconds"].tolist()
+            if not values:
+                cells.append("-")
+                continue
+            middle = median_interval(values, exp.plan.seed)
+            cells.append(f"{format_seconds(middle.value)} ({_interval(middle, format_seconds)})")
+        rows.append((arm, cells))
+    return rows
+
+
+def _sizes(exp: Experiment) -> list[dict[str, Any]]:
+    """Per image its arms, its sizes, and its parts from the largest down."""
+    frame = sizes_frame(exp)
+    rows = []
+    for image, own in frame.groupby("image", sort=False):
+        parts = own[own["measure"] == "unpacked"].sort_values("bytes", ascending=False)
+        rows.append({
+            "image": image, "arms": ", ".join(own["arms"].iloc[0]),
+            "shipped": format_bytes(int(own[own["measure"] == "shipped"]["bytes"].sum())),
+            "unpacked": format_bytes(int(parts["bytes"].sum())),
+            "parts": ", ".join(f"{part} {format_bytes(count)}"
+                               for part, count in zip(parts["part"], parts["bytes"], strict=True))})
+    return rows
+
+
+def _images(exp: Experiment) -> list[tuple[str, str, str, str]]:
+    """Per arm the image's sha256, its kernel, and the tools that made it."""
+    return [(arm, str(image["sha256"]), str(image["kernel"]) or "the host's",
+             ", ".join(f"{name} {version}" for name, version in image["tools"]) or "-")
+            for arm, image in exp.header["images"].items()]

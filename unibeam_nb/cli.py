@@ -1,0 +1,79 @@
+"""``unibeam`` in a shell: the magic's parser and commands, with a terminal for a face.
+
+Results go to standard output; progress, notes and errors go to standard error. The exit status is 0 when
+the work is done, 1 when it failed, 2 when the command line made no sense, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from unibeam_nb.errors import Cancelled, UnibeamError, UsageError
+from unibeam_nb.notebook.display import to_text
+from unibeam_nb.notebook.execute import execute, title_of
+from unibeam_nb.notebook.live import TerminalView, working
+from unibeam_nb.notebook.parser import Request, parse
+
+DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line and return the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words[:1] in (["--version"], ["-V"]):
+            from unibeam_nb import __version__
+
+            return _say(f"unibeam {__version__}")
+        request = parse(words)
+        if request.help:
+            return _say(request.help)
+        return _carry_out(_with_body(request))
+    except UnibeamError as error:
+        print(_shown(error), file=sys.stderr)
+        return STOPPED if isinstance(error, Cancelled) else MISUSED if isinstance(error, UsageError) else FAILED
+    except KeyboardInterrupt:
+        print("unibeam: Stopped.", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does. Python would complain once more while it exits.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _carry_out(request: Request) -> int:
+    from unibeam_nb.lab import Lab
+
+    with working(title_of(request), TerminalView()):
+        result = execute(Lab(), request)
+    text = to_text(result)
+    if request.command == "chart":
+        output = request.values["output"]
+        text += f"\nWrote {output}." if output else "\nA terminal cannot show it; add -o FILE.svg to keep it."
+    return _say(text)
+
+
+def _with_body(request: Request) -> Request:
+    """The request with its body read from standard input, where that was asked for."""
+    if not request.stdin:
+        return request
+    try:
+        return replace(request, body=sys.stdin.read())
+    except UnicodeDecodeError:
+        raise UsageError("Standard input is not text.", "Pipe a source file in, encoded as UTF-8.") from None
+
+
+def _say(text: str) -> int:
+    print(text)
+    sys.stdout.flush()
+    return DONE
+
+
+def _shown(error: UnibeamError) -> str:
+    lines = [f"unibeam: {error.message}", *(f"  | {line}" for line in error.details)]
+    return "\n".join([*lines, f"  Hint: {error.hint}"] if error.hint else lines)

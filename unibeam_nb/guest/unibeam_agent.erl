@@ -1,0 +1,132 @@
+%% The guest agent: prints the marks `beam` and `app`, the same in every arm.
+%%
+%% A mark is one console line `@unibeam NONCE NAME NANOSECONDS [KEY=VALUE]`, on the operating system's
+%% monotonic clock. It is written with erlang:display_string/1, which needs no I/O system, because `beam`
+%% is marked when only the preloaded modules and this one exist. Without a nonce nothing is printed.
+-module(unibeam_agent).
+
+-export([beam/0, expose/0, hide/0, ready/0, ready/1]).
+
+-define(NONCE, "UNIBEAM_NONCE").
+
+%% The boot script calls this right after the preloaded modules. Only BIFs, preloaded modules and `os`
+%% may be used here.
+beam() ->
+    case os:getenv(?NONCE) of
+        "again " ++ Nonce ->
+            remember(Nonce);
+        false ->
+            prepare();
+        Nonce ->
+            remember(Nonce),
+            mark("beam", ""),
+            prepare()
+    end.
+
+%% `-s unibeam_agent ready` comes last on the command line: every application is started then.
+ready() ->
+    mark("app", memory()),
+    _ = persistent_term:erase(?MODULE),
+    ok.
+
+%% Some allocator flags leave the emulator without a total.
+memory() ->
+    try " memory=" ++ integer_to_list(erlang:memory(total))
+    catch error:notsup -> ""
+    end.
+
+%% `-s unibeam_agent ready MODULE FUNCTION`: first wait for a system that starts on in the background.
+%% With MODULE FUNCTION ARGUMENT after that: call this when it is up.
+ready([Module, Function]) ->
+    _ = Module:Function(),
+    ready();
+ready([Module, Function, ThenModule, ThenFunction, Argument]) ->
+    _ = Module:Function(),
+    _ = ThenModule:ThenFunction(Argument),
+    ready().
+
+%% A configuration provider may restart the whole emulator system once, which wipes everything but the
+%% environment. The nonce goes there and back around that instruction, and says that `beam` is marked.
+expose() ->
+    case persistent_term:get(?MODULE, none) of
+        none -> true;
+        Nonce -> os:putenv(?NONCE, "again " ++ Nonce)
+    end.
+
+hide() ->
+    os:unsetenv(?NONCE).
+
+remember(Nonce) ->
+    true = os:unsetenv(?NONCE),
+    persistent_term:put(?MODULE, Nonce).
+
+mark(Name, Pairs) ->
+    case persistent_term:get(?MODULE, none) of
+        none ->
+            ok;
+        Nonce ->
+            Now = integer_to_list(now_ns()),
+            _ = erlang:display_string("\r\n@unibeam " ++ Nonce ++ " " ++ Name ++ " " ++ Now ++ Pairs ++ "\r\n"),
+            ok
+    end.
+
+%% lists:keyfind/3 is a BIF, so the module `lists` need not be loaded.
+now_ns() ->
+    {time, Time} = lists:keyfind(time, 1, erlang:system_info(os_monotonic_time_source)),
+    erlang:convert_time_unit(Time, native, nanosecond).
+
+%% Installed systems read their port from a variable of their own.
+prepare() ->
+    case {os:getenv("UNIBEAM_PORT_VARIABLE"), os:getenv("PORT")} of
+        {Name, Port} when is_list(Name), is_list(Port) -> true = os:putenv(Name, Port);
+        _ -> true
+    end,
+    configure().
+
+%% Some releases want their sys.config in a writable place, or filled in from the environment. A shell
+%% script does that elsewhere; there is none here.
+configure() ->
+    case {os:getenv("UNIBEAM_CONFIG_FROM"), os:getenv("UNIBEAM_CONFIG_TO")} of
+        {From, To} when is_list(From), is_list(To) ->
+            Filled = case prim_file:read_file(From) of
+                {ok, Text} -> fill(Text, <<>>);
+                Unreadable -> give_up(From, Unreadable)
+            end,
+            case prim_file:write_file(To, Filled) of
+                ok -> ok;
+                Unwritable -> give_up(To, Unwritable)
+            end;
+        _ ->
+            ok
+    end.
+
+%% `${NAME}` and `${NAME:-default}` become the environment's values, as relx' start script has it.
+fill(<<"${", Rest/binary>>, Done) ->
+    {Inside, More} = upto_brace(Rest, <<>>),
+    fill(More, <<Done/binary, (value(Inside, <<>>))/binary>>);
+fill(<<Byte, Rest/binary>>, Done) ->
+    fill(Rest, <<Done/binary, Byte>>);
+fill(<<>>, Done) ->
+    Done.
+
+upto_brace(<<"}", Rest/binary>>, Inside) -> {Inside, Rest};
+upto_brace(<<Byte, Rest/binary>>, Inside) -> upto_brace(Rest, <<Inside/binary, Byte>>);
+upto_brace(<<>>, Inside) -> {Inside, <<>>}.
+
+value(<<":-", Default/binary>>, Name) ->
+    case os:getenv(binary_to_list(Name)) of
+        false -> Default;
+        "" -> Default;
+        Value -> unicode:characters_to_binary(Value)
+    end;
+value(<<Byte, Rest/binary>>, Name) ->
+    value(Rest, <<Name/binary, Byte>>);
+value(<<>>, Name) ->
+    case os:getenv(binary_to_list(Name)) of
+        false -> <<>>;
+        Value -> unicode:characters_to_binary(Value)
+    end.
+
+give_up(File, {error, Reason}) ->
+    _ = erlang:display_string("\r\nunibeam: " ++ File ++ ": " ++ atom_to_list(Reason) ++ "\r\n"),
+    erlang:halt(1).

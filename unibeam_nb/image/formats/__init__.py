@@ -1,0 +1,1 @@
+"""File formats, written by hand and pure: data in, bytes out, no programs."""

@@ -1,0 +1,233 @@
+"""Booting a machine: settle everything, start it, watch it until it reached its mark, or say why it did not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from unibeam_nb import process
+from unibeam_nb.errors import MachineError, PortInUse
+from unibeam_nb.machine import children, diagnose, ports, proc, registry
+from unibeam_nb.machine.accelerator import prove_accelerator
+from unibeam_nb.machine.console import Console, Follower, plain
+from unibeam_nb.machine.diagnose import Evidence
+from unibeam_nb.machine.machine import Machine
+from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
+from unibeam_nb.machine.options import BootOptions, Seat
+from unibeam_nb.machine.probe import Prober
+from unibeam_nb.machine.proc import ProcessId
+from unibeam_nb.machine.qemu import OUTPUT
+from unibeam_nb.machine.qemu_arguments import CONSOLE
+from unibeam_nb.machine.registry import Record
+from unibeam_nb.machine.runners import RUNNERS
+from unibeam_nb.model import Arm, Image, Mark
+from unibeam_nb.progress import checkpoint, progress, step
+from unibeam_nb.store import Store
+
+ATTEMPTS = 3
+"""A port that was free when it was chosen may be taken a moment later: then choose again."""
+
+APP_AFTER_HTTP = 1.0
+"""Seconds to wait for ``app`` once the machine answers: the two come in either order, milliseconds apart."""
+
+
+def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOptions(), *,
+         name: str | None = None) -> Machine:
+    """Start a machine and return it when it reached the mark ``options.until``.
+
+    Raises UsageError, ToolMissing, PortInUse before anything starts, MachineError when it cannot start, and
+    BootFailed when it did not reach its mark. Then, and on Ctrl-C or Cancelled, nothing is left running.
+    """
+    arm = Arm.parse("+".join(filter(None, (image.target, image.flavour))) + f"@{runner}")
+    with step(f"Booting {name or image.name} on {runner}"):
+        accelerator = "native"
+        if runner == "qemu":
+            accelerator = prove_accelerator(store, options.accelerator, image.file("kernel")).name
+        for attempt in range(1, ATTEMPTS + 1):
+            seat, record = _sit_down(store, image, arm, options, name, accelerator)
+            try:
+                with _cleared_on_failure(seat, record):
+                    return _start(seat, record)
+            except PortInUse:
+                if attempt == ATTEMPTS or any(host for host, _ in _wanted(image, options)):
+                    raise
+    raise AssertionError("unreachable")
+
+
+def _wanted(image: Image, options: BootOptions) -> tuple[tuple[int, int], ...]:
+    wanted = tuple((0, port) for port in image.ports) if options.ports is None else options.ports
+    if options.probe and options.probe.port not in (guest for _, guest in wanted):
+        wanted = (*wanted, (0, options.probe.port))
+    return wanted
+
+
+def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: str | None,
+              accelerator: str) -> tuple[Seat, Record]:
+    """Settle name and ports under a lock, and write the record that reserves them."""
+    keeper = proc.identify(os.getpid())
+    if keeper is None:
+        raise MachineError("/proc tells nothing about this process.", "unibeam needs a mounted /proc.")
+    with registry.locked(store):
+        live = [m for m in (Machine(store, r, d) for r, d in registry.records(store)) if m.alive]
+        chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
+        taken = {host: m.name for m in live for host in m.ports.values()}
+        pairs = ports.settle(_wanted(image, options), arm.runner, taken)
+        directory = registry.make_directory(store)
+        seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs)
+        record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
+                        datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat))
+        registry.write(directory, record)
+    return seat, record
+
+
+def _name(wanted: str, live: list[str], *, explicit: bool) -> str:
+    if wanted not in live:
+        return wanted
+    if explicit:
+        raise MachineError(f"A machine called {wanted} is running already.",
+                           f"Stop it with 'unibeam stop {wanted}', or give this one another name.")
+    return next(name for name in (f"{wanted}-{n}" for n in range(2, len(live) + 3)) if name not in live)
+
+
+def _url(seat: Seat) -> str | None:
+    if not seat.ports:
+        return None
+    probe = seat.options.probe
+    if probe is None:
+        return f"http://127.0.0.1:{seat.ports[0][0]}/"
+    return f"{probe.scheme}://127.0.0.1:{_host_port(seat, probe.port)}{probe.path if probe.scheme != 'tcp' else ''}"
+
+
+def _host_port(seat: Seat, guest: int) -> int:
+    return next(host for host, port in seat.ports if port == guest)
+
+
+@contextmanager
+def _cleared_on_failure(seat: Seat, record: Record) -> Iterator[None]:
+    """Whatever goes wrong inside, an interrupt included: the machine is ended and its directory removed."""
+    try:
+        yield
+    except BaseException:
+        kept = registry.read(seat.directory) or record
+        Machine(seat.store, kept, seat.directory).stop()
+        raise
+
+
+def _start(seat: Seat, record: Record) -> Machine:
+    runner = RUNNERS[seat.arm.runner]
+    start = runner.prepare(seat)
+    with ExitStack() as stack:
+        follower = stack.enter_context(Follower(seat.directory / CONSOLE))
+        prober = None
+        if seat.options.until == "http" and (probe := seat.options.probe):
+            prober = Prober(probe, _host_port(seat, probe.port))
+        output = stack.enter_context((seat.directory / start.output).open("wb"))
+        checkpoint()
+        spawned = time.monotonic()
+        child = process.spawn(start.argv, stdout=output, cwd=start.cwd or seat.directory, env=dict(start.env),
+                              clean_env=start.clean_env)
+        children.adopt(child)
+        record = dataclasses.replace(record, process=_identity(child))
+        registry.write(seat.directory, record)
+        reader = MarkReader(seat.nonce, spawned, {"spawn": Mark("spawn", 0.0)})
+        began = runner.started(seat, lambda: child.poll() is None)
+        if began is not None:
+            reader.marks["vmm"] = Mark("vmm", began - spawned)
+        if prober is not None:
+            stack.enter_context(prober)
+        watch = Watch(seat, child, follower, reader, prober)
+        watch.until_reached()
+        record = dataclasses.replace(record, marks=tuple(watch.marks().values()), beam=memory_of(reader.values),
+                                     ready=True)
+        registry.write(seat.directory, record)
+    return Machine(seat.store, record, seat.directory)
+
+
+def _identity(child: subprocess.Popen[bytes]) -> ProcessId:
+    """The child by pid and start time. It cannot have been replaced: we have not waited for it yet."""
+    found = proc.identify(child.pid)
+    return found or ProcessId(child.pid, -1, proc.boot_id())
+
+
+@dataclass
+class Watch:
+    """Waits for one machine's marks."""
+
+    seat: Seat
+    child: subprocess.Popen[bytes]
+    follower: Follower
+    reader: MarkReader
+    prober: Prober | None
+
+    def marks(self) -> dict[str, Mark]:
+        """The marks so far, with the derived one and the answer."""
+        found = dict(self.reader.marks)
+        if self.prober is not None and self.prober.answered is not None:
+            found["http"] = Mark("http", self.prober.answered - self.reader.spawned)
+        return with_kernel(found)
+
+    def until_reached(self) -> None:
+        """Return when the wanted mark is there; raise what went wrong when it will not come."""
+        deadline = self.reader.spawned + self.seat.options.deadline
+        wake = [self.prober.fileno()] if self.prober is not None else []
+        while True:
+            ended = self.child.poll() is not None
+            self._read()
+            if self._reached():
+                return
+            if ended or "exit" in self.reader.marks:
+                raise self._failure(ended=True)
+            if time.monotonic() >= deadline:
+                raise self._failure(ended=False)
+            checkpoint()
+            patience = min(0.1, max(deadline - time.monotonic(), 0.0))
+            if self.prober is not None and self.prober.answered is not None:
+                wake, patience = [], min(patience, 0.01)
+            self.follower.wait(patience, *wake)
+
+    def _read(self) -> None:
+        arrived = time.monotonic()
+        for mark in self.reader.feed(self.follower.read(), arrived):
+            progress(None, mark.name)
+            if self.prober is not None:
+                self.prober.heard(mark.name)
+
+    def _reached(self) -> bool:
+        if self.prober is None:
+            return "app" in self.reader.marks
+        answered = self.prober.answered
+        return answered is not None and ("app" in self.reader.marks or
+                                         time.monotonic() > answered + APP_AFTER_HTTP)
+
+    def _failure(self, *, ended: bool) -> MachineError:
+        """Why the boot failed, once the machine has had a moment to say its last words."""
+        if ended:
+            ends = time.monotonic() + 2.0
+            while self.child.poll() is None and time.monotonic() < ends:
+                self.follower.wait(0.05)
+            self._read()
+        seat, options = self.seat, self.seat.options
+        own = seat.directory / OUTPUT
+        return diagnose.explain(Evidence(
+            seat.name, seat.arm.runner, options.until, options.deadline, options.mem_mb,
+            image_mb=-(-seat.image.unpacked_bytes // (1 << 20)), limited=_limited(seat), ended=ended,
+            code=self.child.poll(), inner=code_of(self.reader.values),
+            console=Console(seat.directory / CONSOLE).lines(),
+            vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks()))
+
+
+def _limited(seat: Seat) -> bool:
+    """Whether the machine's memory was limited: not on the bare host, nor where cgroups do not work."""
+    from unibeam_nb import tools
+    from unibeam_nb.machine import ways
+
+    if seat.arm.runner in ("podman", "crun"):
+        way = ways.remembered(seat.store, tools.find(seat.arm.runner))
+        return way is not None and way.cgroups
+    return seat.arm.runner == "qemu"

@@ -1,0 +1,201 @@
+"""One running machine, held by whoever booted it or attached from its record on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from unibeam_nb.errors import MachineError
+from unibeam_nb.machine import children, registry
+from unibeam_nb.machine.console import Console
+from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
+from unibeam_nb.machine.qemu_arguments import CONSOLE
+from unibeam_nb.machine.registry import Record
+from unibeam_nb.machine.runners import runner_of
+from unibeam_nb.model import Mark, Memory
+from unibeam_nb.store import Store
+
+
+class Machine:
+    """A machine that was booted: its console, marks, ports, memory, and its end.
+
+    It outlives this object and this process; :func:`unibeam_nb.machine.machines` finds it again.
+    """
+
+    def __init__(self, store: Store, record: Record, directory: Path) -> None:
+        self._store, self._record, self._directory = store, record, directory
+        self._code = record.exit_code
+        self.console = Console(directory / CONSOLE, lambda: self.alive)
+
+    @property
+    def id(self) -> str:
+        """Eight hex digits, unique among this user's machines."""
+        return self._record.id
+
+    @property
+    def record(self) -> Record:
+        """What is kept on disk about it."""
+        return self._record
+
+    @property
+    def name(self) -> str:
+        return self._record.name
+
+    @property
+    def arm(self) -> str:
+        """What it is in a comparison, for example ``linux@qemu``."""
+        return self._record.arm
+
+    @property
+    def image_name(self) -> str:
+        return self._record.image_name
+
+    @property
+    def image_sha256(self) -> str:
+        return self._record.image_sha256
+
+    @property
+    def accelerator(self) -> str:
+        """``kvm``, ``tcg``, or ``native`` where nothing is emulated or virtualised."""
+        return self._record.accelerator
+
+    @property
+    def pid(self) -> int | None:
+        """The host process that stands for it: QEMU, podman, crun, or the emulator itself."""
+        return self._record.process.pid if self._record.process else None
+
+    @property
+    def ports(self) -> dict[int, int]:
+        """Port inside the machine -> port on 127.0.0.1."""
+        return {guest: host for host, guest in self._record.ports}
+
+    @property
+    def url(self) -> str | None:
+        """Where it answers, or None when it serves no port."""
+        return self._record.url
+
+    @property
+    def started(self) -> str:
+        """When it was started: ISO 8601 in UTC."""
+        return self._record.started
+
+    @property
+    def booting(self) -> bool:
+        """Whether somebody is still waiting for its first mark."""
+        return not self._record.ready and self._record.keeper.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        process = self._record.process
+        if process is None:
+            return self.booting
+        code = children.reap(process.pid)
+        alive = process.alive
+        if not alive and code is not None and self._code is None and self._record.runner != "qemu":
+            self._code = code
+        return alive
+
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """The instants of its boot, in order. ``exit`` is added once the console tells it: its host time is
+        reckoned from the machine's own clock, since nobody may have watched it arrive."""
+        marks = {mark.name: mark for mark in self._record.marks}
+        last = next((m for m in reversed(self._record.marks) if m.guest is not None), None)
+        end = self._reread().marks.get("exit")
+        if end is not None and end.guest is not None and last is not None and last.guest is not None:
+            marks["exit"] = Mark("exit", last.at + end.guest - last.guest, end.guest)
+        return with_kernel(marks)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The program's exit status, None while it runs and where nobody could see it; negative for a signal."""
+        if self.alive:
+            return None
+        inner = code_of(self._reread().values)
+        return inner if inner is not None else self._code
+
+    def _reread(self) -> MarkReader:
+        reader = MarkReader(self._record.nonce, 0.0)
+        reader.feed(self.console.raw(), 0.0)
+        return reader
+
+    def memory(self) -> Memory:
+        """What it occupies now. Raises MachineError when it does not run or may not be looked at."""
+        if not self.alive:
+            raise MachineError(f"{self.name} is not running.", "Memory can be measured only while a machine runs.")
+        payload, overhead = runner_of(self._record).measure(self._record, self._directory)
+        return Memory(payload, overhead, self._record.beam)
+
+    def stop(self) -> None:
+        """End it with everything that belongs to it, and forget it; its console stays readable in this object.
+
+        The program is asked first and killed a second later. Does nothing to one that is gone already.
+        Raises MachineError when it does not end.
+        """
+        process = self._record.process
+        if not self._directory.exists():
+            return
+        if process is not None:
+            gone = runner_of(self._record).halt(self._store, self._record, self._directory,
+                                                lambda: children.reap(process.pid))
+            if not gone:
+                raise MachineError(f"{self.name} (process {process.pid}) does not end.",
+                                   f"Try it by hand: kill -9 {process.pid}")
+        self.console.keep()
+        code, self._record = self.exit_code, dataclasses.replace(self._record, ready=True)
+        self._code = code
+        registry.forget(self._directory)
+
+    def __repr__(self) -> str:
+        where = f", {self.url}" if self.url else ""
+        state = "running" if self.alive else "ended"
+        return f"<Machine {self.name} ({self.id}) {self.arm} {self.accelerator}: {state}{where}>"
+
+
+def machines(store: Store) -> list[Machine]:
+    """All machines of this user, oldest first; one whose process is gone has ``alive`` False."""
+    return [Machine(store, record, directory) for record, directory in registry.records(store)]
+
+
+def find_machine(store: Store, name_or_id: str) -> Machine:
+    """The machine of this name, or whose id begins so; a running one before one that ended.
+
+    Raises MachineError when there is none, or more than one id begins so.
+    """
+    known = machines(store)
+    named = [m for m in known if m.name == name_or_id]
+    found = named or [m for m in known if name_or_id and m.id.startswith(name_or_id)]
+    running = [m for m in found if m.alive] or found
+    if named and running:
+        return running[-1]
+    if len(running) == 1:
+        return running[0]
+    if running:
+        raise MachineError(f"{name_or_id!r} stands for more than one machine.",
+                           f"Choose one of {', '.join(m.id for m in running)}.")
+    names = sorted({m.name for m in known if m.alive})
+    raise MachineError(f"There is no machine {name_or_id!r}.",
+                       f"Running: {', '.join(names)}." if names else "No machine is running.")
+
+
+def clean(store: Store) -> list[str]:
+    """Stop and remove every machine of this user, and what lost ones left behind; one line for each.
+
+    A machine that another process is just booting is stopped too.
+    """
+    from unibeam_nb.machine import podman
+
+    lines = []
+    for machine in machines(store):
+        was = "Stopped" if machine.alive else "Removed the remains of"
+        machine.stop()
+        lines.append(f"{was} {machine.name} ({machine.id}, {machine.arm}).")
+    with registry.locked(store):
+        for directory in registry.directories(store):
+            if registry.read(directory) is None:
+                registry.forget(directory)
+                lines.append(f"Removed the unreadable remains of {directory.name}.")
+        if not registry.directories(store):
+            lines += podman.clean(store)
+    return lines

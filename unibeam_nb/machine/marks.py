@@ -1,0 +1,87 @@
+"""Marks out of a stream of console bytes. Pure: bytes and arrival times in, marks out.
+
+A mark is a console line with this boot's nonce (:data:`unibeam_nb.model.MARK_LINE`). The nonce is new for
+every boot and the agent forgets it at once, so a program's own output can neither forge a mark nor break
+one. Only whole lines are read: half a line could still grow further digits.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from unibeam_nb.model import MARK_LINE, MARKS, Mark
+
+LONGEST_LINE = 65536
+"""A line may grow to this many bytes before its start is dropped; a mark is shorter than 200."""
+
+
+def new_nonce() -> str:
+    """Sixteen hex digits that nobody has seen before."""
+    return secrets.token_hex(8)
+
+
+@dataclass
+class MarkReader:
+    """Collects the marks of one boot. ``spawned`` is the host's monotonic clock when its process was spawned.
+
+    The first occurrence of a mark counts. ``values`` keeps the ``key=value`` pairs (``memory``, ``code``).
+    """
+
+    nonce: str
+    spawned: float
+    marks: dict[str, Mark] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    _rest: bytes = b""
+
+    def feed(self, data: bytes, arrived: float) -> list[Mark]:
+        """Read more console bytes that arrived at the host's monotonic clock ``arrived``; the new marks."""
+        *lines, rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        self._rest = rest[-LONGEST_LINE:]
+        return [mark for line in lines for mark in self._read(line, arrived)]
+
+    def _read(self, line: bytes, arrived: float) -> Iterable[Mark]:
+        if b"@unibeam " not in line:
+            return
+        for found in MARK_LINE.finditer(line.decode("ascii", "replace")):
+            nonce, name, nanoseconds, pairs = found.groups()
+            if nonce != self.nonce or name not in MARKS or name in self.marks:
+                continue
+            guest = int(nanoseconds) / 1e9 if nanoseconds else None
+            mark = Mark(name, arrived - self.spawned, guest)
+            self.marks[name] = mark
+            for pair in pairs.split():
+                key, _, value = pair.partition("=")
+                self.values.setdefault(key, value)
+            yield mark
+
+
+def with_kernel(marks: Mapping[str, Mark]) -> dict[str, Mark]:
+    """The marks with ``kernel`` derived, in the order in which a boot has them.
+
+    A kernel prints nothing we could trust before PID 1 runs, so the instant at which it began is where its
+    own monotonic clock, read by the ``init`` mark, was zero: arrival of ``init`` minus that clock. Loading and
+    unpacking the kernel come before that instant. It is never put before ``vmm``: a guest clock may run fast.
+    Only a machine with an ``init`` mark has a kernel of its own.
+    """
+    found = dict(marks)
+    init = found.get("init")
+    if init is not None and init.guest is not None:
+        began = max(init.at - init.guest, found["vmm"].at if "vmm" in found else 0.0)
+        found["kernel"] = Mark("kernel", began, 0.0)
+    return {name: found[name] for name in MARKS if name in found}
+
+
+def code_of(values: Mapping[str, str]) -> int | None:
+    """The exit status that the ``exit`` mark told, if it did."""
+    return _number(values.get("code"))
+
+
+def memory_of(values: Mapping[str, str]) -> int | None:
+    """``erlang:memory(total)`` in bytes that the ``app`` mark told, if it did."""
+    return _number(values.get("memory"))
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None

@@ -1,0 +1,97 @@
+"""What a boot is asked for, and the seat a machine takes: plain data that every runner shares."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from unibeam_nb.errors import UsageError
+from unibeam_nb.model import PORT_VARIABLE, Arm, Image, Probe
+from unibeam_nb.store import Store
+
+ACCELERATORS = ("auto", "kvm", "tcg")
+
+UNTIL = ("app", "http")
+"""The marks a boot can wait for."""
+
+
+@dataclass(frozen=True)
+class BootOptions:
+    """How a machine is booted.
+
+    ``ports`` are pairs (port on 127.0.0.1, or 0 for a free one; port inside the machine); None stands for
+    the image's own ports. ``until`` is the mark that ends the boot, ``deadline`` the seconds it may take
+    from ``spawn``. ``env`` is added to the program's environment. ``mem_mb`` is in MiB, as QEMU counts.
+    Raises UsageError when a value makes no sense.
+    """
+
+    mem_mb: int = 256
+    vcpus: int = 1
+    accelerator: str = "auto"
+    ports: tuple[tuple[int, int], ...] | None = None
+    probe: Probe | None = None
+    until: str = "app"
+    deadline: float = 120.0
+    env: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.accelerator not in ACCELERATORS:
+            raise UsageError(f"{self.accelerator!r} is not an accelerator.",
+                             f"Choose one of {', '.join(ACCELERATORS)}.")
+        if self.until not in UNTIL:
+            raise UsageError(f"A boot cannot wait for {self.until!r}.", f"Choose one of {', '.join(UNTIL)}.")
+        if self.until == "http" and self.probe is None:
+            raise UsageError("A boot that waits for http needs a probe.", "Give the port that answers: --probe 8080.")
+        if self.mem_mb < 1 or self.vcpus < 1 or self.deadline <= 0:
+            raise UsageError("Memory, processors and deadline must be positive.",
+                             "For example --mem 256 --vcpus 1 --deadline 120.")
+        for pair in self.ports or ():
+            if not (0 <= pair[0] <= 65535 and 1 <= pair[1] <= 65535):
+                raise UsageError(f"{pair[0]}:{pair[1]} is not a pair of ports.",
+                                 "Ports go from 1 to 65535; host port 0 means a free one.")
+        for key, _ in self.env:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise UsageError(f"{key!r} is not the name of an environment variable.",
+                                 "Use letters, digits and underscores.")
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One machine about to start: where it lives, what it runs, and what was settled for it.
+
+    ``ports`` are pairs (host, guest) with no zero left. ``accelerator`` is ``kvm``, ``tcg`` or ``native``.
+    """
+
+    store: Store
+    directory: Path
+    id: str
+    name: str
+    nonce: str
+    arm: Arm
+    image: Image
+    options: BootOptions
+    accelerator: str
+    ports: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What this boot adds to the program's environment: ``PORT`` and the user's own.
+
+        ``PORT`` is the number the program itself binds: inside a virtual machine the guest's, in a runner
+        that shares the host's network the host's.
+        """
+        port = self.ports[:1]
+        shown = {PORT_VARIABLE: str(port[0][1] if self.arm.runner == "qemu" else port[0][0])} if port else {}
+        return shown | dict(self.options.env)
+
+
+@dataclass(frozen=True)
+class Start:
+    """One command line that becomes a machine. Its output goes to the file ``output`` in the machine's directory."""
+
+    argv: tuple[str, ...]
+    output: str
+    env: tuple[tuple[str, str], ...] = ()
+    clean_env: bool = False
+    cwd: Path | None = None

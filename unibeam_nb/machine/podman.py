@@ -1,0 +1,173 @@
+"""Runner ``podman``: an oci image as people run one, in an engine of our own that shares nothing with the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from unibeam_nb import process, tools
+from unibeam_nb.errors import MachineError
+from unibeam_nb.machine import memory, podman_arguments, proc, ways
+from unibeam_nb.machine.crun import container_name
+from unibeam_nb.machine.options import Seat, Start
+from unibeam_nb.machine.podman_arguments import CONFIGURATION, CONMON_PIDFILE, PIDFILE, POLICY, Places
+from unibeam_nb.machine.proc import PROC, ProcessId
+from unibeam_nb.machine.qemu_arguments import CONSOLE
+from unibeam_nb.machine.registry import Record
+from unibeam_nb.machine.ways import Way
+from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
+from unibeam_nb.progress import step
+from unibeam_nb.store import Store, digest, remove_tree
+
+
+def places(store: Store) -> Places:
+    """Where our podman keeps things, made if they are not there.
+
+    What ends with the host's boot lies under /tmp: podman wants that path short, and the same in every
+    session of the user. Raises MachineError when somebody else owns it.
+    """
+    home = store.cache / "podman"
+    found = Places(home / "root", _run_directory(home), home / "containers.conf", home / "policy.json")
+    for directory in (found.root, found.run / "run", found.run / "tmp"):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path, text in ((found.configuration, CONFIGURATION), (found.policy, POLICY)):
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")
+    return found
+
+
+def _run_directory(home: Path) -> Path:
+    path = Path(tempfile.gettempdir()) / f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise MachineError(f"{path} is not a private directory of yours.", f"Look at it, then remove it: rm -r {path}")
+    return path
+
+
+def command(store: Store, way: Way, words: tuple[str, ...]) -> tuple[str, ...]:
+    """podman's command line for one way to run it."""
+    own = podman_arguments.base(tools.find("podman"), places(store))
+    if not way.cover:
+        return (*own, *words)
+    if os.geteuid() == 0:
+        return (*ways.private_mounts([ways.COVER]), *own, *words)
+    # Without root podman makes the user namespace itself, with all the ids it needs.
+    return (*own, "unshare", *ways.in_shell([ways.COVER]), *own, *words)
+
+
+def _environment(store: Store) -> dict[str, str]:
+    return {"CONTAINERS_CONF": str(places(store).configuration)}
+
+
+def load(store: Store, image: Image) -> str:
+    """Make podman know an image; returns the name by which it does. Loading happens once per image."""
+    name, own = f"localhost/unibeam:{image.sha256[:32]}", places(store)
+    env, way = _environment(store), Way()
+    with FileLock(str(own.root.parent / ".lock")):
+        known = process.run(command(store, way, ("image", "exists", name)), env=env, timeout=60, check=False)
+        if known.code != 0:
+            with step(f"Loading the image {image.name} into podman"):
+                layout = image.file("layout").resolve()
+                done = process.run(command(store, way, podman_arguments.pull(layout, own.policy)), env=env)
+                process.run(command(store, way, ("tag", done.stdout.split()[-1], name)), env=env, timeout=60)
+    return name
+
+
+def prepare(seat: Seat) -> Start:
+    """Load the image, find out how containers work here, and the command line of this machine."""
+    program, launch, env = tools.find("podman"), seat.image.launch, _environment(seat.store)
+    tools.find("crun")
+    reference = load(seat.store, seat.image)
+
+    def attempt(way: Way) -> str | None:
+        trial = f"{container_name(seat.id)}-trial"
+        words = podman_arguments.run(reference, trial, (launch.argv()[0], "+V"), launch.env(), cgroups=way.cgroups,
+                                     mem_mb=64)
+        done = process.run(command(seat.store, way, words), env=env, timeout=60, check=False)
+        process.run(command(seat.store, way, podman_arguments.remove(trial)), env=env, timeout=60, check=False)
+        ways.remove_cgroup(trial)
+        return None if done.code == 0 else (done.stderr.strip() or f"exit status {done.code}").splitlines()[-1]
+
+    way = ways.settle(seat.store, program, ways.candidates(copies=False), attempt)
+    words = podman_arguments.run(
+        reference, container_name(seat.id), launch.argv(IMAGE_ROOT, IMAGE_STATE),
+        launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
+        directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb)
+    return Start(command(seat.store, way, words), CONSOLE, tuple(env.items()))
+
+
+def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
+    """The engine goes straight on to the program."""
+    return None
+
+
+def payload(record: Record, directory: Path) -> list[ProcessId]:
+    """The processes in the container. Its first one must carry this boot's nonce, so that a stale pid file
+    never names somebody else's process."""
+    first = _from_file(directory / PIDFILE, "environ", f"{NONCE_VARIABLE}={record.nonce}")
+    return [first, *proc.descendants(first)] if first else []
+
+
+def _runtime(record: Record, directory: Path) -> list[ProcessId]:
+    """podman's own process, which stays in the foreground, and the container's monitor."""
+    monitor = _from_file(directory / CONMON_PIDFILE, "cmdline", container_name(record.id))
+    own = [record.process, *proc.descendants(record.process)] if record.process and record.process.alive else []
+    return [process for process in (*own, monitor) if process]
+
+
+def _from_file(path: Path, where: str, wanted: str) -> ProcessId | None:
+    """The process whose pid stands in a file, if ``wanted`` is one of the words in its ``/proc/PID/<where>``."""
+    try:
+        process = proc.identify(int(path.read_text()))
+        words = (PROC / str(process.pid) / where).read_bytes().split(b"\0") if process else []
+    except (OSError, ValueError):
+        return None
+    return process if wanted.encode() in words else None
+
+
+def measure(record: Record, directory: Path) -> tuple[int, int]:
+    """Bytes of the container's processes, and of podman's foreground process and conmon."""
+    inside = payload(record, directory)
+    return memory.pss(inside), memory.pss(set(_runtime(record, directory)) - set(inside))
+
+
+def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:
+    """End the container and what runs it, and let podman forget it."""
+    runtime = _runtime(record, directory)
+    proc.end(payload(record, directory)[:1], reap=reap)
+    proc.wait(runtime, 2.0, reap)
+    way = ways.remembered(store, tools.find("podman")) or Way()
+    done = process.run(command(store, way, podman_arguments.remove(container_name(record.id))),
+                       env=_environment(store), timeout=30, check=False)
+    gone = proc.end(runtime, reap=reap)
+    ways.remove_cgroup(container_name(record.id))
+    if done.code != 0:
+        raise MachineError(f"podman cannot remove the container of {record.name}.",
+                           "Run 'unibeam clean' to try again.", done.stderr.splitlines()[-3:])
+    return gone
+
+
+def clean(store: Store) -> list[str]:
+    """Remove containers that no machine owns any more, and what podman keeps for the host's boot.
+    Call this only while no machine of this store runs on podman. Images stay: they are a cache."""
+    home = store.cache / "podman"
+    if not (home / "root").is_dir():
+        return []
+    lines: list[str] = []
+    if tools.locate("podman"):
+        way = ways.remembered(store, tools.find("podman")) or Way()
+        listed = process.run(command(store, way, ("ps", "--all", "--format", "{{.Names}}")),
+                             env=_environment(store), timeout=60, check=False)
+        for name in listed.stdout.split():
+            process.run(command(store, way, podman_arguments.remove(name)), env=_environment(store), timeout=60)
+            lines.append(f"Removed the container {name}, which no machine owned.")
+    remove_tree(_run_directory(home))
+    return lines

@@ -1,0 +1,75 @@
+"""podman's command lines and configuration. Pure: values in, words and text out.
+
+Everything podman keeps is private to us (``--root``, ``--runroot``, ``--tmpdir``), so that the user's own
+containers are neither seen nor touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unibeam_nb.model import IMAGE_STATE
+
+PIDFILE, CONMON_PIDFILE = "container.pid", "conmon.pid"
+
+CONFIGURATION = """\
+# Written by unibeam, for its private containers only.
+[containers]
+# The built-in limits are higher than a root without CAP_SYS_RESOURCE may ask for.
+default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
+
+[engine]
+runtime = "crun"
+events_logger = "none"
+cgroup_manager = "cgroupfs"
+"""
+
+POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+"""containers-policy.json(5): the images are our own, from this disk, and carry no signatures."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where our podman keeps things: ``root`` images and containers, ``run`` what ends with the host's boot.
+    ``configuration`` is what CONTAINERS_CONF names."""
+
+    root: Path
+    run: Path
+    configuration: Path
+    policy: Path
+
+
+def base(program: Path, places: Places) -> tuple[str, ...]:
+    """The words that every call begins with."""
+    return (str(program), "--root", str(places.root), "--runroot", str(places.run / "run"),
+            "--tmpdir", str(places.run / "tmp"))
+
+
+def pull(layout: Path, policy: Path) -> tuple[str, ...]:
+    """Load an OCI image layout (a directory); podman prints the image's id last."""
+    return ("pull", "--quiet", "--signature-policy", str(policy), f"oci:{layout}")
+
+
+def run(image: str, name: str, argv: Sequence[str], env: Mapping[str, str], *, directory: Path | None = None,
+        cgroups: bool = True, mem_mb: int | None = None) -> tuple[str, ...]:
+    """Run ``argv`` in the foreground on the host's network; the container is removed when it ends.
+
+    ``directory`` is where the pids of the container and its monitor are left. ``mem_mb`` is a limit in MiB,
+    which cannot be kept without ``cgroups``; the cgroup lies in one named like the container, which is
+    removed with it.
+    """
+    limit = ("--memory", f"{mem_mb}m", "--memory-swap", f"{mem_mb}m") if cgroups and mem_mb else ()
+    pids = () if directory is None else ("--pidfile", str(directory / PIDFILE),
+                                         "--conmon-pidfile", str(directory / CONMON_PIDFILE))
+    variables = (word for key, value in env.items() for word in ("--env", f"{key}={value}"))
+    return ("run", "--rm", "--name", name, "--pull", "never", "--network", "host", "--log-driver", "none",
+            *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids, *variables,
+            "--workdir", IMAGE_STATE, "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])
+
+
+def remove(name: str) -> tuple[str, ...]:
+    """Remove a container whatever state it is in; no error when there is none."""
+    return ("rm", "--force", "--ignore", "--time", "0", name)

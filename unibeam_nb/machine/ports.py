@@ -1,0 +1,93 @@
+"""Host ports for machines: chosen and checked before anything starts, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable, Mapping
+
+from unibeam_nb.errors import PortInUse, UsageError
+from unibeam_nb.model import RUNNERS_OF
+
+SHARED_NETWORK = frozenset(RUNNERS_OF["oci"] + RUNNERS_OF["release"])
+"""Runners whose program binds the host's port itself."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a program could listen on this port now, on 127.0.0.1 as on all addresses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+            # Linux lets two sockets with SO_REUSEADDR bind the same port; only one may listen.
+            probe.listen(1)
+        except PermissionError:
+            raise UsageError(f"Port {port} may be opened by root only.", "Choose a port from 1024 up.") from None
+        except OSError:
+            return False
+    return True
+
+
+def any_free(taken: Iterable[int] = ()) -> int:
+    """A port that is free now and not in ``taken``."""
+    avoided = set(taken)
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("0.0.0.0", 0))
+            port = int(probe.getsockname()[1])
+        if port not in avoided:
+            return port
+
+
+def settle(wanted: Iterable[tuple[int, int]], runner: str, taken: Mapping[int, str]) -> tuple[tuple[int, int], ...]:
+    """The pairs (host, guest) a machine gets for the pairs it wants, in which host 0 means a free one.
+
+    ``taken`` maps host ports that running machines own to their names. A program that shares the host's
+    network binds the port itself: it gets the declared one where that is free, and is told another one only for
+    its first port, by ``PORT``. Raises PortInUse, UsageError.
+    """
+    pairs: list[tuple[int, int]] = []
+    for index, (host, guest) in enumerate(wanted):
+        avoided = dict(taken) | {port: "this machine" for port, _ in pairs}
+        if runner in SHARED_NETWORK:
+            if index and host not in (0, guest):
+                raise UsageError(f"{runner} cannot turn port {guest} into {host}.",
+                                 "The program binds the host's ports itself and learns only its first one, from PORT.")
+            if host == 0:
+                host = guest if index or _available(guest, avoided) else any_free(avoided)
+        elif host == 0:
+            host = any_free(avoided)
+        if not _available(host, avoided):
+            raise PortInUse(f"Port {host} on 127.0.0.1 is in use{_by(host, avoided)}.",
+                            _advice(host, guest, taken))
+        pairs.append((host, guest))
+    return tuple(pairs)
+
+
+def _available(port: int, taken: Mapping[int, str]) -> bool:
+    return port not in taken and is_free(port)
+
+
+def _by(port: int, taken: Mapping[int, str]) -> str:
+    if port in taken:
+        owner = taken[port]
+        return f" by {owner}" if owner == "this machine" else f" by the machine {owner}"
+    owner = listener(port)
+    return f" by {owner}" if owner else ""
+
+
+def _advice(port: int, guest: int, taken: Mapping[int, str]) -> str:
+    if taken.get(port):
+        return f"Stop it with 'unibeam stop {taken[port]}', or let a free port be chosen with --port 0:{guest}."
+    return f"Stop that program, or let a free port be chosen with --port 0:{guest}."
+
+
+def listener(port: int) -> str:
+    """Who listens on this TCP port, for example ``nginx (pid 321)``; empty where we may not know."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                return f"{psutil.Process(found.pid).name()} (pid {found.pid})"
+    return ""

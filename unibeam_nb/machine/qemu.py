@@ -1,0 +1,50 @@
+"""Runner ``qemu``: a linux image as a virtual machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from unibeam_nb import tools
+from unibeam_nb.machine import memory, proc, qmp
+from unibeam_nb.machine.options import Seat, Start
+from unibeam_nb.machine.proc import ProcessId
+from unibeam_nb.machine.qemu_arguments import PROGRAM, Guest, arguments
+from unibeam_nb.machine.registry import Record
+from unibeam_nb.store import Store
+
+OUTPUT = "vmm.log"
+"""What QEMU itself says; the guest's console is another file."""
+
+
+def prepare(seat: Seat) -> Start:
+    """The command line of this machine."""
+    options = seat.options
+    guest = Guest(seat.image.file("kernel"), seat.image.file("initramfs"), seat.nonce, seat.accelerator,
+                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()))
+    return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
+
+
+def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
+    """Let the guest run; the host's monotonic clock just before, which is the mark ``vmm``."""
+    return qmp.run_guest(seat.directory, alive)
+
+
+def payload(record: Record, directory: Path) -> list[ProcessId]:
+    """The program's own processes are inside: none on the host."""
+    return []
+
+
+def measure(record: Record, directory: Path) -> tuple[int, int]:
+    """Bytes of guest RAM touched, and bytes of QEMU besides."""
+    return memory.guest_ram(record.process) if record.process else (0, 0)
+
+
+def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:
+    """End QEMU; the guest has nothing to save, its disk is its memory. Returns whether it is gone."""
+    gone = proc.end([record.process] if record.process else [], reap=reap)
+    for name in ("qmp.sock", "console.sock"):
+        with contextlib.suppress(FileNotFoundError):
+            (directory / name).unlink()
+    return gone

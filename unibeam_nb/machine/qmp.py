@@ -1,0 +1,89 @@
+"""Talking to a running QEMU: the only module that knows QMP (QEMU's docs/interop/qmp-spec).
+
+``qemu.qmp`` is asynchronous, and a notebook's own event loop is busy running the cell; so its clients live
+on one private loop on a thread of its own, started on first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from unibeam_nb.errors import MachineError
+from unibeam_nb.machine.qemu_arguments import QMP_SOCKET
+
+
+@lru_cache(maxsize=1)
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="unibeam-qmp", daemon=True).start()
+    return loop
+
+
+def _run(work: Coroutine[Any, Any, Any], timeout: float) -> Any:
+    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    try:
+        return future.result(timeout)
+    except TimeoutError:
+        future.cancel()
+        raise MachineError("QEMU does not answer.", "Stop the machine and boot it again.") from None
+
+
+def connect(directory: Path, name: str = QMP_SOCKET) -> socket.socket | None:
+    """A connection to the Unix socket ``name`` in ``directory``, or None when nobody listens there yet.
+
+    The path goes through a file descriptor of the directory, since it must fit into 108 bytes.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(f"/proc/self/fd/{handle}/{name}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    finally:
+        os.close(handle)
+    return connection
+
+
+def run_guest(directory: Path, alive: Callable[[], bool], timeout: float = 30.0) -> float | None:
+    """Let a QEMU that was started with ``-S`` run its guest.
+
+    Returns the host's monotonic clock just before the guest began, or None when QEMU ended before (``alive``
+    says so). Raises MachineError when it does not answer within ``timeout`` seconds.
+    """
+    ends = time.monotonic() + timeout
+    while (connection := connect(directory)) is None:
+        if not alive():
+            return None
+        if time.monotonic() > ends:
+            raise MachineError("QEMU did not open its control socket.", "Boot it again; the host may be overloaded.")
+        time.sleep(0.001)
+    connection.setblocking(False)
+    began: float | None = _run(_continue(connection), timeout)
+    return began
+
+
+async def _continue(connection: socket.socket) -> float | None:
+    from qemu.qmp import QMPClient, QMPError
+
+    client = QMPClient("unibeam")
+    try:
+        await client.connect(connection)
+        began = time.monotonic()
+        await client.execute("cont")
+    except (QMPError, OSError, EOFError):
+        return None  # QEMU went away meanwhile; why stands in its own output.
+    finally:
+        try:
+            await client.disconnect()
+        except (QMPError, OSError, EOFError):
+            connection.close()
+    return began

@@ -1,0 +1,149 @@
+"""Every command of unibeam as data: the magic, the shell, the help and Tab completion all read this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "list", "count", "number", "switch"]
+"""What an option's value is: text; a comma-separated list that may also be repeated; a whole number from 0;
+a positive number; or nothing at all."""
+
+Completes = Literal["", "names", "arms", "machines", "experiments", "kernels", "files"]
+"""What Tab offers for a value, besides its fixed choices."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One flag of a command. ``flags[-1]`` is its long form, from which its key is made: ``--mem`` is ``mem``."""
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    kind: Kind = "text"
+    choices: tuple[str, ...] = ()
+    completes: Completes = ""
+
+    @property
+    def key(self) -> str:
+        return self.flags[-1].lstrip("-").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Positional:
+    """One word that a command takes by its place."""
+
+    key: str
+    help: str
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    completes: Completes = ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command. ``body`` says what a cell's body is for it; empty when it takes none."""
+
+    name: str
+    summary: str
+    positionals: tuple[Positional, ...] = ()
+    options: tuple[Option, ...] = ()
+    body: Literal["", "Erlang or Elixir modules", "an experiment as TOML"] = ""
+    examples: tuple[str, ...] = ()
+
+
+_MEM = Option(("--mem",), "memory of a virtual machine in MB", "MB", "count")
+_VCPUS = Option(("--vcpus",), "processors of a virtual machine", "N", "count")
+_ACCEL = Option(("--accel",), "accelerator; auto proves kvm by booting a tiny guest and else takes tcg", "NAME",
+                choices=("auto", "kvm", "tcg"))
+_HTTP = Option(("--http",), "wait for the first good answer: /, 8080/path, https:8443/ or tcp:5672", "WHAT")
+_UNTIL = Option(("--until",), "the instant that counts as up", "MARK", choices=("app", "http"))
+_DEADLINE = Option(("--deadline",), "give up after so many seconds", "SECONDS", "number")
+_EXPERIMENT = Positional("experiment", "an experiment's name or journal; the newest one if left out",
+                         completes="experiments")
+
+BUILD = Command(
+    "build", "turn a cell, a file, a project or a release into a release and its images",
+    (Positional("name", "what to call it", required=True, completes="names"),),
+    (Option(("--from",), "a .erl or .ex file, a rebar3 or mix project, a release directory or .tar.gz, "
+            "an installed OTP system; - reads modules from standard input in a shell", "PATH", completes="files"),
+     Option(("--lang",), "the language of the cell, where it cannot be told", "NAME", choices=("erlang", "elixir")),
+     Option(("--target",), "kinds of image to make: linux, oci, oci+slim, release", "LIST", "list",
+            choices=("linux", "oci", "oci+scratch", "oci+slim", "release")),
+     Option(("--port",), "TCP ports that the program serves", "LIST", "list"),
+     Option(("--app",), "further OTP applications that the release needs", "LIST", "list"),
+     Option(("--flag",), "an emulator flag, for example '+S 1:1'", "FLAG", "list"),
+     Option(("--kernel",), "the kernel of a linux image: stock, a kernel's name, or PATH[:MODULES]", "KERNEL",
+            completes="kernels"),
+     Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "none"))),
+    "Erlang or Elixir modules",
+    ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim"))
+
+CHECK = Command(
+    "check", "list what in a release needs more than a BEAM around it",
+    (Positional("name", "what was built", required=True, completes="names"),), examples=("check hello",))
+
+BOOT = Command(
+    "boot", "boot what was built and return the live machine",
+    (Positional("name", "what was built", required=True, completes="names"),),
+    (Option(("--on",), "a runner (qemu, podman, crun, process) or an arm (oci+slim@podman)", "ARM", completes="arms"),
+     _MEM, _VCPUS, _ACCEL,
+     Option(("--port",), "ports to forward from 127.0.0.1: GUEST or HOST:GUEST", "LIST", "list"),
+     _HTTP, _UNTIL, _DEADLINE,
+     Option(("--env",), "an environment variable of the program", "KEY=VALUE", "list"),
+     Option(("--as",), "what to call the machine", "NAME")),
+    examples=("boot hello --mem 128 --http /", "boot hello --on oci+slim@podman"))
+
+BENCH = Command(
+    "bench", "measure arms against each other in randomised blocks",
+    (Positional("name", "what was built, or a plan in a .toml file", completes="names"),),
+    (Option(("--on",), "the arms to measure", "LIST", "list", completes="arms"),
+     Option(("--against",), "the arms to compare them with", "LIST", "list", completes="arms"),
+     Option(("-n", "--blocks"), "blocks: how often each arm is booted", "N", "count"),
+     Option(("--warmup",), "blocks before these that no statistic uses", "N", "count"),
+     Option(("--seed",), "seed of the order of the arms", "N", "count"),
+     _MEM, _VCPUS, _ACCEL, _HTTP, _UNTIL, _DEADLINE,
+     Option(("--experiment",), "the experiment's name; one that exists is continued", "NAME",
+            completes="experiments")),
+    "an experiment as TOML",
+    ("bench hello --against oci+slim@podman,release@process -n 30", "bench plan.toml"))
+
+CHART = Command(
+    "chart", "draw an experiment",
+    (Positional("kind", "what to draw", required=True, choices=("boot", "stages", "size", "memory")), _EXPERIMENT),
+    (Option(("-o", "--output"), "also write it to a .svg, .png or .pdf file", "FILE", completes="files"),),
+    examples=("chart boot", "chart memory -o memory.svg"))
+
+REPORT = Command(
+    "report", "write one self-contained HTML file about an experiment", (_EXPERIMENT,),
+    (Option(("-o", "--output"), "the file to write", "FILE", completes="files"),),
+    examples=("report -o out/report.html",))
+
+PS = Command("ps", "list the machines that run")
+
+LOGS = Command(
+    "logs", "show the end of a machine's console",
+    (Positional("machine", "a machine's name or the start of its id", required=True, completes="machines"),),
+    (Option(("-n", "--lines"), "how many lines", "N", "count"),), examples=("logs hello -n 100",))
+
+STOP = Command(
+    "stop", "stop a machine",
+    (Positional("machine", "a machine's name or the start of its id", completes="machines"),),
+    (Option(("--all",), "stop every machine", kind="switch"),), examples=("stop hello", "stop --all"))
+
+CLEAN = Command(
+    "clean", "stop and remove everything that runs or was left behind", (),
+    (Option(("--cache",), "also remove releases, images and kernels; experiments always stay", kind="switch"),))
+
+DOCTOR = Command(
+    "doctor", "say what this host can do, why not, and how to get the rest", (),
+    (Option(("--prove",), "prove the accelerator by booting a tiny guest", kind="switch"),))
+
+KERNEL = Command(
+    "kernel", "list the kernels that images can be made with, or fetch the distribution's",
+    (Positional("action", "what to do; list if left out", choices=("list", "fetch")),),
+    examples=("kernel", "kernel fetch"))
+
+COMMANDS: dict[str, Command] = {command.name: command for command in (
+    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, PS, LOGS, STOP, CLEAN, DOCTOR, KERNEL)}
+"""Every command by name, in the order in which help lists them."""

@@ -1,0 +1,253 @@
+"""How each noun looks: one function per noun that makes a :class:`~unibeam_nb.notebook.sheet.Sheet`.
+
+The nouns are named here by module and class, not imported: showing a release must not load what draws a
+chart. :func:`register` tells IPython about them; :func:`to_text` is what the shell prints.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from unibeam_nb.errors import UnibeamError
+from unibeam_nb.model import Finding, Image, Release, Sample, format_bytes, format_seconds
+from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
+from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
+
+if TYPE_CHECKING:
+    from unibeam_nb.bench import Experiment
+    from unibeam_nb.doctor import Diagnosis
+    from unibeam_nb.lab import Build, Machines
+    from unibeam_nb.machine import Machine
+
+CONSOLE_LINES = 40
+
+
+def release_sheet(release: Release) -> Sheet:
+    rows = tuple((a.name, a.version, str(a.modules), format_bytes(a.bytes))
+                 for a in sorted(release.applications, key=lambda a: -a.bytes))
+    return Sheet(f"Release {release.name} {release.version}", _release_facts(release),
+                 (Table(("application", "version", "modules", "bytes"), rows, numeric=frozenset((2, 3))),
+                  *_findings_blocks(release.findings)))
+
+
+def _release_facts(release: Release) -> tuple[tuple[str, str], ...]:
+    total = format_bytes(sum(a.bytes for a in release.applications))
+    facts = [("source", release.source), ("OTP", f"{release.otp} ({release.erts})"),
+             ("applications", f"{len(release.applications)}, {total}")]
+    if release.ports:
+        facts.append(("serves port", ", ".join(map(str, release.ports))))
+    facts.append(("sha256", _short(release.sha256) + (", from the cache" if release.cached else "")))
+    return tuple(facts)
+
+
+def _findings_blocks(findings: tuple[Finding, ...]) -> tuple[Table, ...]:
+    if not findings:
+        return ()
+    rows = tuple((f.kind, f.where, f.message) for f in findings)
+    return (Table(("kind", "where", "what"), rows, "What needs more than a BEAM around it"),)
+
+
+def _short(sha256: str) -> str:
+    return sha256[:12]
+
+
+def image_sheet(image: Image) -> Sheet:
+    facts = [("target", _kind(image)), ("shipped", format_bytes(image.shipped_bytes)),
+             ("unpacked", format_bytes(image.unpacked_bytes))]
+    if image.kernel:
+        facts.append(("kernel", image.kernel))
+    if image.ports:
+        facts.append(("ports", ", ".join(map(str, image.ports))))
+    if image.tools:
+        facts.append(("made with", ", ".join(f"{name} {version}" for name, version in image.tools)))
+    facts.append(("sha256", _short(image.sha256) + (", from the cache" if image.cached else "")))
+    facts.append(("files", str(image.path)))
+    return Sheet(f"Image {image.name}", tuple(facts), (_parts_bars(image),))
+
+
+def _kind(image: Image) -> str:
+    return "+".join(filter(None, (image.target, image.flavour)))
+
+
+def _parts_bars(image: Image) -> Bars:
+    parts = sorted(image.parts, key=lambda part: -part.bytes)
+    return Bars(f"Parts of the {_kind(image)} image, unpacked",
+                tuple(Bar(part.name, 0, part.bytes, format_bytes(part.bytes)) for part in parts))
+
+
+def build_sheet(build: Build) -> Sheet:
+    rows = tuple((_kind(i), format_bytes(i.shipped_bytes), format_bytes(i.unpacked_bytes), i.kernel or "-",
+                  _short(i.sha256), "yes" if i.cached else "no") for i in build.images)
+    table = Table(("image", "shipped", "unpacked", "kernel", "sha256", "from cache"), rows, numeric=frozenset((1, 2)))
+    tables = [table] if rows else []
+    parts = [_parts_bars(image) for image in build.images]
+    return Sheet(f"Built {build.name}", _release_facts(build.release),
+                 (*tables, *parts, *_findings_blocks(build.release.findings)))
+
+
+def machine_sheet(machine: Machine) -> Sheet:
+    facts = [("arm", f"{machine.arm}, accelerator {machine.accelerator}"), ("state", _state(machine)),
+             ("started", machine.started)]
+    if machine.ports:
+        forwarded = (f"127.0.0.1:{host} to {guest}" for guest, host in sorted(machine.ports.items()))
+        facts.append(("ports", ", ".join(forwarded)))
+    if memory := _memory(machine):
+        facts.append(("memory", memory))
+    marks = sorted((mark for mark in machine.marks.values() if mark.at > 0), key=lambda mark: mark.at)
+    bars = [Bars("Boot, from the start of its process",
+                 tuple(Bar(mark.name, before, mark.at, format_seconds(mark.at))
+                       for before, mark in zip([0.0, *(m.at for m in marks)], marks, strict=False)))] if marks else []
+    console = Folded(f"Console, last {CONSOLE_LINES} lines", "\n".join(machine.console.tail(CONSOLE_LINES)))
+    return Sheet(f"Machine {machine.name} ({machine.id})", tuple(facts), (*bars, console),
+                 (machine.url,) if machine.url and machine.alive else ())
+
+
+def _state(machine: Machine) -> str:
+    if machine.booting:
+        return "booting"
+    if machine.alive:
+        return f"running, process {machine.pid}"
+    return "stopped" if machine.exit_code is None else f"ended with exit status {machine.exit_code}"
+
+
+def _memory(machine: Machine) -> str:
+    """The machine's memory in words; empty where it cannot be read, as when it ends meanwhile."""
+    if not machine.alive:
+        return ""
+    try:
+        memory = machine.memory()
+    except (UnibeamError, OSError):
+        return ""
+    return (f"{format_bytes(memory.total)}: {format_bytes(memory.payload)} of the program's own, "
+            f"{format_bytes(memory.overhead)} to run it")
+
+
+def machines_sheet(machines: Machines) -> Sheet:
+    if not machines:
+        return Sheet("Nothing is running.")
+    rows = tuple((m.name, m.id, m.arm, m.accelerator, _state(m), m.started,
+                  ", ".join(f"{host}:{guest}" for guest, host in sorted(m.ports.items())) or "-") for m in machines)
+    return Sheet("", (), (Table(("machine", "id", "arm", "accelerator", "state", "started", "ports"), rows),),
+                 tuple(m.url for m in machines if m.url and m.alive))
+
+
+def experiment_sheet(experiment: Experiment) -> Sheet:
+    host = experiment.header.get("host", {})
+    facts = [("began", str(experiment.header.get("date", "")))]
+    if host:
+        told = (str(host[key]) for key in ("cpu", "distribution", "virtualised") if host.get(key))
+        facts.append(("host", ", ".join(told)))
+    until = experiment.until
+    rows = tuple(_arm_row(arm, [s for s in experiment.samples if s.arm == arm and not s.warmup], until)
+                 for arm in experiment.arms)
+    table = Table(("arm", "n", f"median to {until}", "least", "most", "memory", "shipped", "failed"), rows,
+                  numeric=frozenset(range(1, 8)))
+    notes = [Folded(f"Notes ({len(experiment.notes)})", "\n".join(experiment.notes))] if experiment.notes else []
+    failures = "\n".join(f"{s.arm}, block {s.block}: {s.error}" for s in experiment.failed)
+    failed = [Folded(f"Failed boots ({len(experiment.failed)})", failures)] if failures else []
+    return Sheet(f"Experiment {experiment.name}", tuple(facts), (table, *failed, *notes))
+
+
+def _arm_row(arm: str, samples: list[Sample], until: str) -> tuple[str, ...]:
+    good = [s for s in samples if s.ok and until in s.marks]
+    times = [s.marks[until] for s in good]
+    memory = [s.memory.total for s in good if s.memory is not None]
+    return (arm, str(len(good)), format_seconds(statistics.median(times)) if times else "-",
+            format_seconds(min(times)) if times else "-", format_seconds(max(times)) if times else "-",
+            format_bytes(statistics.median(memory)) if memory else "-",
+            format_bytes(good[-1].shipped_bytes) if good else "-", str(len(samples) - len(good)))
+
+
+def diagnosis_sheet(diagnosis: Diagnosis) -> Sheet:
+    signs = {"works": "✓ works", "limited": "! limited", "missing": "✗ missing"}
+    rows = tuple((c.name, signs[c.state], c.detail, c.install) for c in diagnosis.capabilities)
+    return Sheet("What this host can do", (), (Table(("capability", "state", "why", "to get it"), rows),))
+
+
+def kernels_sheet(kernels: Kernels) -> Sheet:
+    if not kernels.kernels:
+        return Sheet("No kernel has been fetched yet; 'kernel fetch' or the first linux image does.")
+    rows = tuple((k.name, k.version, _short(k.sha256), k.source) for k in kernels.kernels)
+    return Sheet("", (), (Table(("kernel", "version", "sha256", "source"), rows),))
+
+
+def findings_sheet(findings: Findings) -> Sheet:
+    if not findings.findings:
+        return Sheet(f"Nothing in {findings.name} needs more than a BEAM around it.")
+    return Sheet(f"Release {findings.name}", (), _findings_blocks(findings.findings))
+
+
+def lines_sheet(lines: Lines) -> Sheet:
+    if len(lines.lines) == 1:
+        return Sheet(lines.lines[0])
+    return Sheet("", (), (Table(("done",), tuple((line,) for line in lines.lines)),))
+
+
+def saved_sheet(saved: Saved) -> Sheet:
+    return Sheet(f"Wrote {saved.path} ({format_bytes(saved.path.stat().st_size)})." if saved.path.is_file()
+                 else f"{saved.path} is no longer there.")
+
+
+SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
+    ("unibeam_nb.model", "Release"): release_sheet,
+    ("unibeam_nb.model", "Image"): image_sheet,
+    ("unibeam_nb.lab", "Build"): build_sheet,
+    ("unibeam_nb.lab", "Machines"): machines_sheet,
+    ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
+    ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
+    ("unibeam_nb.doctor", "Diagnosis"): diagnosis_sheet,
+    ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
+    ("unibeam_nb.notebook.results", "Kernels"): kernels_sheet,
+    ("unibeam_nb.notebook.results", "Lines"): lines_sheet,
+    ("unibeam_nb.notebook.results", "Saved"): saved_sheet,
+}
+"""The nouns that have a sheet, by module and class."""
+
+
+def sheet_of(value: Any) -> Sheet | None:
+    """The sheet of a noun; None for anything else."""
+    for kind in type(value).__mro__:
+        if make := SHEETS.get((kind.__module__, kind.__qualname__)):
+            return make(value)
+    return None
+
+
+def to_text(value: Any) -> str:
+    """Any result as the shell prints it."""
+    if isinstance(value, Text):
+        return clean_block(value)
+    sheet = sheet_of(value)
+    return repr(value) if sheet is None else as_text(sheet)
+
+
+def register(shell: Any) -> None:
+    """Teach a shell's formatters every noun."""
+    formatters = shell.display_formatter.formatters
+    for (module, name), make in SHEETS.items():
+        formatters["text/html"].for_type_by_name(module, name, _html_of(make))
+        formatters["text/plain"].for_type_by_name(module, name, _pretty_of(make))
+
+
+def unregister(shell: Any) -> None:
+    """Undo :func:`register`."""
+    for form in ("text/html", "text/plain"):
+        formatter = shell.display_formatter.formatters[form]
+        for key in SHEETS:
+            formatter.deferred_printers.pop(key, None)
+            for kind in [k for k in formatter.type_printers if (k.__module__, k.__qualname__) == key]:
+                formatter.type_printers.pop(kind)
+
+
+def _html_of(make: Callable[[Any], Sheet]) -> Callable[[Any], str]:
+    return lambda value: as_html(make(value))
+
+
+def _pretty_of(make: Callable[[Any], Sheet]) -> Callable[[Any, Any, bool], None]:
+    def show(value: Any, printer: Any, cycle: bool) -> None:
+        # Inside a list or a dict a whole sheet would bury its neighbours.
+        nested = len(printer.stack) > 1
+        printer.text(repr(value) if cycle or nested else as_text(make(value)))
+
+    return show

@@ -1,0 +1,175 @@
+"""A request becomes a call of the Lab. The magic and the shell both end here.
+
+Values that the user left out come from :class:`Defaults`, which a notebook configures with
+``%config UnibeamMagics``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unibeam_nb.errors import Cancelled, UsageError
+from unibeam_nb.notebook.parser import Request
+from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
+
+if TYPE_CHECKING:
+    from unibeam_nb.lab import Build, Chart, Lab
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What holds where the user says nothing."""
+
+    on: str = "qemu"
+    target: str = "linux"
+    mem: int = 256
+    vcpus: int = 1
+    accel: str = "auto"
+    deadline: float = 120.0
+    blocks: int = 10
+
+
+class _Given:
+    """A request's values with their types, and the defaults behind them."""
+
+    def __init__(self, request: Request, defaults: Defaults) -> None:
+        self.body = request.body
+        self._values = request.values
+        self._defaults = defaults
+
+    def text(self, key: str) -> str | None:
+        value = self._values.get(key)
+        return None if value is None else str(value)
+
+    def required(self, key: str) -> str:
+        return str(self._values[key])
+
+    def many(self, key: str) -> tuple[str, ...]:
+        value = self._values.get(key) or ()
+        return value if isinstance(value, tuple) else (str(value),)
+
+    def switch(self, key: str) -> bool:
+        return bool(self._values.get(key))
+
+    def default(self, key: str) -> Any:
+        return getattr(self._defaults, key)
+
+    def value(self, key: str, otherwise: Any = None) -> Any:
+        """The value given, or what the defaults say for ``key``, or ``otherwise``."""
+        given = self._values.get(key)
+        return getattr(self._defaults, key, otherwise) if given is None else given
+
+
+def execute(lab: Lab, request: Request, defaults: Defaults = Defaults()) -> Any:
+    """Carry out a request and return what it made. Raises UnibeamError."""
+    if request.help:
+        return Text(request.help)
+    return _ACTIONS[request.command](lab, _Given(request, defaults))
+
+
+def title_of(request: Request) -> str:
+    """What a progress display calls this request."""
+    subject = next((value for key in ("name", "kind", "machine", "experiment")
+                    if isinstance(value := request.values.get(key), str)), "")
+    return f"{request.command} {subject}".strip()
+
+
+def _build(lab: Lab, given: _Given) -> Build:
+    source = given.text("from")
+    text = given.body if given.body and given.body.strip() else None
+    targets = given.many("target") or (given.default("target"),)
+    flags = tuple(word for flag in given.many("flag") for word in flag.split())
+    builds = []
+    for target in targets:
+        kind, _, flavour = target.partition("+")
+        builds.append(lab.build(
+            given.required("name"), text=text,
+            path=Path(source) if source is not None else None, language=given.text("lang"), target=kind,
+            flavour=flavour or ("scratch" if kind == "oci" else ""),
+            ports=tuple(_port(port) for port in given.many("port")), applications=given.many("app"), flags=flags,
+            kernel=given.text("kernel"), compression=given.value("compression", "lz4")))
+    return dataclasses.replace(builds[-1], images=tuple(image for build in builds for image in build.images))
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise UsageError(f"{text!r} is not a port that a program can serve.", "Write a number from 1 to 65535.")
+    return int(text)
+
+
+def _boot(lab: Lab, given: _Given) -> Any:
+    return lab.boot(
+        given.required("name"), arm=given.value("on"), mem_mb=given.value("mem"), vcpus=given.value("vcpus"),
+        accelerator=given.value("accel"), ports=given.many("port"), http=given.text("http"),
+        until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
+        machine_name=given.text("as"))
+
+
+def _bench(lab: Lab, given: _Given) -> Any:
+    name: str | None = given.text("name")
+    toml = given.body
+    if name is not None and name.endswith(".toml"):
+        toml = _read_plan(name)
+        name = None
+    try:
+        return lab.bench(
+            name, arms=given.many("on"), against=given.many("against"), blocks=given.value("blocks"),
+            warmup=given.value("warmup", 1), seed=given.value("seed"), mem_mb=given.value("mem"),
+            vcpus=given.value("vcpus"), http=given.text("http"), until=given.text("until"),
+            deadline=given.value("deadline"), accelerator=given.value("accel"), toml=toml,
+            experiment=given.text("experiment"))
+    except (Cancelled, KeyboardInterrupt):
+        # The journal has every finished sample, which somebody who just pressed Ctrl-C will want to hear.
+        raise Cancelled(hint="The boots measured so far are kept; --experiment NAME goes on with them.") from None
+
+
+def _read_plan(name: str) -> str:
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"{name} cannot be read: {reason}.", "Name a plan, a TOML file that says what to measure.") \
+            from None
+
+
+def _chart(lab: Lab, given: _Given) -> Chart:
+    chart = lab.chart(given.required("kind"), given.text("experiment"))
+    output = given.text("output")
+    if output is not None:
+        chart.save(Path(output).expanduser())
+    return chart
+
+
+def _report(lab: Lab, given: _Given) -> Saved:
+    output = given.text("output")
+    return Saved(lab.report(given.text("experiment"), Path(output).expanduser() if output else None))
+
+
+def _kernel(lab: Lab, given: _Given) -> Kernels:
+    if given.text("action") == "fetch":
+        return Kernels((lab.stock_kernel(),))
+    return Kernels(tuple(lab.kernels()))
+
+
+def _logs(lab: Lab, given: _Given) -> Text:
+    return Text(lab.logs(given.required("machine"), given.value("lines", 40)))
+
+
+_ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
+    "build": _build,
+    "check": lambda lab, given: Findings(given.required("name"), tuple(lab.check(given.required("name")))),
+    "boot": _boot,
+    "bench": _bench,
+    "chart": _chart,
+    "report": _report,
+    "ps": lambda lab, given: lab.ps(),
+    "logs": _logs,
+    "stop": lambda lab, given: Lines(tuple(lab.stop(given.text("machine"), all=given.switch("all")))),
+    "clean": lambda lab, given: Lines(tuple(lab.clean(cache=given.switch("cache")))),
+    "doctor": lambda lab, given: lab.doctor(prove=given.switch("prove")),
+    "kernel": _kernel,
+}
