@@ -14,8 +14,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from unibeam_nb.analysis.report import save_charts
 
+from unibeam_nb.analysis.report import save_charts
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.lab import Lab
 

@@ -7,6 +7,7 @@ the work is done, 1 when it failed, 2 when the command line made no sense, 130 a
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has no tick must not cost the whole answer.
+        sys.stdout.reconfigure(errors="replace")
     try:
         if words[:1] in (["--version"], ["-V"]):
             from unibeam_nb import __version__

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -89,9 +88,8 @@ def diagnose(store: Store, *, prove: bool = False) -> Diagnosis:
     for name, commands in PROGRAMS:
         with step(f"Looking at {name}"):
             rows.append(of_programs(name, commands))
-    checks: tuple[Callable[[], Capability], ...] = (
-        of_kvm, lambda: of_accelerator(store, prove), of_inotify, lambda: of_disk(store), of_memory)
-    return Diagnosis((*rows, *(check() for check in checks)))
+    accelerator = of_accelerator(store, prove)
+    return Diagnosis((*rows, of_kvm(accelerator), accelerator, of_inotify(), of_disk(store), of_memory()))
 
 
 def of_programs(name: str, commands: tuple[str, ...]) -> Capability:
@@ -122,17 +120,22 @@ def _sentence(error: Exception) -> str:
     return error.message.rstrip(".") if isinstance(error, UnibeamError) else str(error)
 
 
-def of_kvm(device: Path = Path("/dev/kvm")) -> Capability:
-    """Whether the device opens, which is necessary for kvm and not enough."""
+def of_kvm(accelerator: Capability, device: Path = Path("/dev/kvm")) -> Capability:
+    """The device: whether it opens, and whether it has been seen to run a guest, which opening does not tell."""
+    name = "/dev/kvm"
     if not device.exists():
-        return Capability("/dev/kvm", "limited", "not on this host; guests run under tcg, several times slower")
+        return Capability(name, "limited", "not on this host; guests run under tcg, several times slower")
     try:
         os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError:
-        return Capability("/dev/kvm", "limited", "there, but you may not open it", "sudo usermod -aG kvm $USER")
+        return Capability(name, "limited", "there, but you may not open it", "sudo usermod -aG kvm $USER")
     except OSError as error:
-        return Capability("/dev/kvm", "limited", f"there, but does not open: {error.strerror}")
-    return Capability("/dev/kvm", "works", "opens; whether a guest runs is the accelerator's line to say")
+        return Capability(name, "limited", f"there, but does not open: {error.strerror}")
+    if accelerator.detail.startswith("tcg"):
+        return Capability(name, "limited", "opens, but does not run a guest")
+    if accelerator.state == "works":
+        return Capability(name, "works", "opens and runs a guest")
+    return Capability(name, "limited", "opens, which does not yet mean that a guest runs")
 
 
 def of_accelerator(store: Store, prove: bool) -> Capability:

@@ -235,7 +235,7 @@ class Lab:
 
     def logs(self, name: str, lines: int = 40) -> str:
         """The last lines of a machine's console."""
-        return self.machine(name).console.tail(lines)
+        return "\n".join(self.machine(name).console.tail(lines))
 
     def stop(self, name: str | None = None, *, all: bool = False) -> list[str]:
         """Stop one machine, or all of them; returns one line each."""

@@ -19,7 +19,7 @@ HTTPS_IN_ERLANG = """
     start_link() -> proc_lib:start_link(?MODULE, init, []).
 
     init() ->
-        Key = [{key, {namedCurve, secp256r1}}],
+        Key = [{key, {namedCurve, secp256r1}}, {digest, sha256}],
         Certificate = public_key:pkix_test_data(#{root => Key, intermediates => [], peer => Key}),
         Port = list_to_integer(os:getenv("PORT", "8443")),
         {ok, Listen} = ssl:listen(Port, [binary, {active, false}, {reuseaddr, true} | Certificate]),
@@ -57,7 +57,7 @@ HTTPS_IN_ELIXIR = """
       def start_link, do: :proc_lib.start_link(__MODULE__, :init, [])
 
       def init do
-        key = [key: {:namedCurve, :secp256r1}]
+        key = [key: {:namedCurve, :secp256r1}, digest: :sha256]
         certificate = :public_key.pkix_test_data(%{root: key, intermediates: [], peer: key})
         port = String.to_integer(System.get_env("PORT", "8443"))
         {:ok, listen} = :ssl.listen(port, [:binary, active: false, reuseaddr: true] ++ certificate)

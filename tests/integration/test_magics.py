@@ -114,6 +114,11 @@ def kernel(home: Path, tmp_path: Path) -> Iterator[Kernel]:
         manager.context.destroy()
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process still does anything; where nobody reaps orphans, a dead one stays as a zombie."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 def notebook(*cells: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
 
@@ -223,5 +228,5 @@ def test_a_cell_becomes_a_machine_that_outlives_an_interrupt_and_the_kernel(kern
     finally:
         for machine in found:
             machine.stop()
-    assert not any(psutil.pid_exists(m.pid) for m in found if m.pid)
+    assert not any(is_running(m.pid) for m in found if m.pid)
     assert machines(Store(home / "cache", home / "state")) == []

@@ -64,7 +64,8 @@ defmodule Hello.Loop do
     {:ok, socket} = :gen_tcp.accept(listener)
     {:ok, _} = :gen_tcp.recv(socket, 0)
     body = Enum.join(["hello", "elixir"], " ")
-    :gen_tcp.send(socket, "HTTP/1.1 200 OK\\r\\nconnection: close\\r\\ncontent-length: #{byte_size(body)}\\r\\n\\r\\n#{body}")
+    head = "HTTP/1.1 200 OK\\r\\nconnection: close\\r\\ncontent-length: #{byte_size(body)}\\r\\n\\r\\n"
+    :gen_tcp.send(socket, head <> body)
     :gen_tcp.close(socket)
     serve(listener)
   end
@@ -107,7 +108,8 @@ def running(release: Release, state: Path, env: dict[str, str] | None = None) ->
     state.mkdir(exist_ok=True)
     nonce, port = secrets.token_hex(8), free_port()
     console = state.parent / f"{state.name}.log"
-    whole = release.launch.env(str(release.path), str(state)) | {"UNIBEAM_NONCE": nonce, "PORT": str(port)} | (env or {})
+    whole = release.launch.env(str(release.path), str(state)) | {"UNIBEAM_NONCE": nonce, "PORT": str(port)}
+    whole |= env or {}
     with console.open("wb") as stream:
         child = process.spawn(release.launch.argv(str(release.path), str(state)), stdout=stream, cwd=state, env=whole,
                               clean_env=True)
@@ -150,7 +152,8 @@ class TestErlangCells:
         state.mkdir()
         env = hello.launch.env(str(hello.path), str(state)) | {"PORT": str(free_port())}
         with (tmp_path / "log").open("wb") as stream:
-            child = process.spawn(hello.launch.argv(str(hello.path), str(state)), stdout=stream, env=env, clean_env=True)
+            child = process.spawn(hello.launch.argv(str(hello.path), str(state)), stdout=stream, env=env,
+                                  clean_env=True)
         time.sleep(1.5)
         alive = child.poll() is None
         process.stop_group(child)
@@ -193,7 +196,8 @@ class TestErlangCells:
         assert "inets" in {a.name for a in more.applications}
 
     def test_an_application_callback_is_used_as_it_is(self, store: Store, tmp_path: Path) -> None:
-        text = ("-module(boss).\n-behaviour(application).\n-behaviour(supervisor).\n-export([start/2, stop/1, init/1]).\n"
+        text = ("-module(boss).\n-behaviour(application).\n-behaviour(supervisor).\n"
+                "-export([start/2, stop/1, init/1]).\n"
                 'start(_, []) -> io:format("boss of ~p~n", [application:get_application()]),\n'
                 "    supervisor:start_link(?MODULE, []).\nstop(_) -> ok.\ninit([]) -> {ok, {#{}, []}}.\n")
         with running(release_from_cell(store, "firm", text), tmp_path / "state") as run:
@@ -208,7 +212,8 @@ class TestErlangCells:
             assert "limit 2048" in run.text()
 
     def test_a_compile_error_has_the_cells_own_line_numbers(self, fresh_store: Store) -> None:
-        text = "\n-module(one).\n-export([start/0]).\nstart() -> two:go().\n\n-module(two).\n-export([go/0]).\ngo() -> X.\n"
+        text = ("\n-module(one).\n-export([start/0]).\nstart() -> two:go().\n\n"
+                "-module(two).\n-export([go/0]).\ngo() -> X.\n")
         with pytest.raises(CompileError) as caught:
             release_from_cell(fresh_store, "pair", text)
         assert caught.value.message == "pair.erl does not compile."
@@ -463,6 +468,11 @@ class TestReleasesAndFiles:
         shutil.rmtree(made / hello.launch.erts)
         shutil.rmtree(next((made / "lib").glob("stdlib-*")))
         with running_with_cell(release_from_path(store, "bare", made), tmp_path) as run:
+            assert get(run.port) == "hello"
+
+    def test_a_release_of_ours_can_be_a_source_again(self, store: Store, hello: Release, tmp_path: Path) -> None:
+        shutil.copytree(hello.path, tmp_path / "copy")
+        with running_with_cell(release_from_path(store, "again", tmp_path / "copy"), tmp_path) as run:
             assert get(run.port) == "hello"
 
     def test_a_release_of_another_otp_without_a_runtime_is_refused(self, fresh_store: Store, made: Path,

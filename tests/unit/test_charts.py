@@ -150,7 +150,7 @@ def test_stages_of_a_bar_sum_to_a_boot_that_was_measured() -> None:
         blocks = [p for p in ax.patches if abs(p.get_y() + p.get_height() / 2 - row) < 0.1]
         whole = sum(p.get_width() for p in blocks)
         assert any(s.marks["http"] == pytest.approx(whole) for s in exp.samples if s.arm == arm)
-    assert any("the one at or next below the median" in t for t in texts(ax))
+    assert any("the one at or next below the arm's median" in t for t in texts(ax))
 
 
 def test_an_arm_that_never_booted_keeps_its_row_and_says_so() -> None:

@@ -125,3 +125,10 @@ def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
     assert child.returncode == 130
     assert err.splitlines()[-1] == "unibeam: Stopped."
     assert "Traceback" not in err
+
+
+def test_a_terminal_without_ticks_gets_its_answer_all_the_same() -> None:
+    child = program("doctor", env={"PATH": "", "PYTHONIOENCODING": "ascii", "UNIBEAM_HOME": os.environ["UNIBEAM_HOME"]})
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "? missing" in out

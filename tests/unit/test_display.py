@@ -67,7 +67,7 @@ def is_harmless(html: str) -> Reader:
     read = Reader(html)
     assert set(read.tags) <= ALLOWED
     assert {name for _, name, _ in read.attributes} <= ATTRIBUTES
-    assert all(value.startswith(("http://", "https://")) for _, name, value in read.attributes if name == "href")
+    assert all(value.startswith(("http://", "https://", "./")) for _, name, value in read.attributes if name == "href")
     assert all(PICTURE.fullmatch(unquote(value)) for _, name, value in read.attributes if name == "src")
     return read
 
@@ -256,3 +256,17 @@ def test_after_unload_nouns_look_as_they_did(shell: Any) -> None:
     shown, _ = shell.display_formatter.format(a_release())
     assert set(shown) == {"text/plain"}
     assert shown["text/plain"].startswith("<Release hello")
+
+
+def test_a_file_beside_the_notebook_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    Path("out/a b.html").write_text("hello")
+    saved = Saved(Path("out/a b.html"))
+    sheet = sheet_of(saved)
+    assert sheet is not None
+    assert 'href="./out/a%20b.html"' in as_html(sheet)
+    assert to_text(saved) == "Wrote out/a b.html (5 B)."
+    assert Path(saved).read_text() == "hello"
+    Path("out/a b.html").unlink()
+    assert to_text(saved) == "out/a b.html is no longer there."

@@ -72,20 +72,29 @@ def test_every_program_the_doctor_knows_has_a_package(commands: tuple[str, ...])
     assert set(commands) <= set(tools.TOOLS)
 
 
+UNPROVED = Capability("accelerator", "limited", "not proved on this host since it started")
+
+
 def test_kvm_that_is_not_there_is_a_limit_and_not_a_lack(tmp_path: Path) -> None:
-    found = of_kvm(tmp_path / "kvm")
+    found = of_kvm(UNPROVED, tmp_path / "kvm")
     assert (found.state, found.detail) == ("limited", "not on this host; guests run under tcg, several times slower")
 
 
-def test_a_kvm_that_opens_is_not_yet_called_an_accelerator(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("accelerator", "state", "detail"), [
+    (UNPROVED, "limited", "opens, which does not yet mean that a guest runs"),
+    (Capability("accelerator", "works", "kvm: A guest booted"), "works", "opens and runs a guest"),
+    (Capability("accelerator", "limited", "tcg: A guest did not boot"), "limited", "opens, but does not run a guest"),
+])
+def test_a_kvm_that_opens_counts_only_when_a_guest_has_run(tmp_path: Path, accelerator: Capability, state: str,
+                                                          detail: str) -> None:
     (tmp_path / "kvm").touch()
-    found = of_kvm(tmp_path / "kvm")
-    assert (found.state, found.detail) == ("works", "opens; whether a guest runs is the accelerator's line to say")
+    found = of_kvm(accelerator, tmp_path / "kvm")
+    assert (found.state, found.detail) == (state, detail)
 
 
 def test_a_kvm_that_does_not_open_says_why(tmp_path: Path) -> None:
     (tmp_path / "kvm").mkdir()
-    assert of_kvm(tmp_path / "kvm").detail == "there, but does not open: Is a directory"
+    assert of_kvm(UNPROVED, tmp_path / "kvm").detail == "there, but does not open: Is a directory"
 
 
 def test_an_accelerator_nobody_proved_is_told_as_such(fresh_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,9 @@ def test_a_blank_body_beside_from_is_no_source(shell: Any, builds: list[dict[str
      "Write the modules below %%unibeam build NAME."),
     ("%unibeam bench nowhere/plan.toml", "nowhere/plan.toml cannot be read: No such file or directory.",
      "Name a plan, a TOML file that says what to measure."),
+    ("%%unibeam bench -n 3\nblocks = 4", "--blocks cannot stand beside a plan in TOML.", "Write it into the plan."),
+    ("%%unibeam bench plan.toml\nblocks = 4", "There are two plans, a file and the cell's body.",
+     "Leave one of them out."),
     ("%unibeam stop", "Say which machine to stop.", "Name one that 'ps' lists, or use --all."),
 ])
 def test_a_mistake_fails_the_cell_with_a_sentence_and_a_hint(shell: Any, capsys: pytest.CaptureFixture[str], cell: str,

@@ -213,12 +213,13 @@ def test_a_stray_is_known_by_what_it_was_started_with() -> None:
 
 
 @pytest.fixture
-def signals(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def signals() -> Iterator[list[object]]:
     """Record the signals that would be sent, and send none."""
     sent: list[object] = []
-    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *what: sent.append(what))
-    monkeypatch.setattr(proc.os, "kill", lambda *what: sent.append(what))
-    return sent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signal, "pidfd_send_signal", lambda *what: sent.append(what))
+        patch.setattr(proc.os, "kill", lambda *what: sent.append(what))
+        yield sent
 
 
 def init_process() -> ProcessId:
@@ -241,7 +242,7 @@ def test_nothing_below_init_is_ever_taken_for_ours(fresh_store: Store, signals: 
 
 
 def test_the_children_of_a_stale_pid_are_not_ours(
-        fresh_store: Store, signals: list[object], sleeper: subprocess.Popen[bytes]) -> None:
+        fresh_store: Store, sleeper: subprocess.Popen[bytes], signals: list[object]) -> None:
     own = proc.identify(os.getpid())
     assert own is not None
     assert sleeper.pid in {p.pid for p in proc.descendants(own)}

@@ -137,7 +137,8 @@ def chart_stages(exp: Experiment, ax: Axes | None = None) -> Axes:
     handles = [Patch(facecolor=look[name][0], hatch=look[name][1], edgecolor="white", label=STAGE_NAMES[name])
                for name in STAGE_NAMES if (stages["stage"] == name).any()]
     return _finish(ax, exp.arms, f"Where the boot of {exp.plan.source} goes", exp, handles,
-                   ["each bar is one boot of the arm, the one at or next below the median, so its stages sum to its total"], columns=3)
+                   ["each bar is one boot, the one at or next below the arm's median; its stages sum to its total"],
+                   columns=3)
 
 
 @_styled
@@ -206,7 +207,7 @@ def chart_memory(exp: Experiment, ax: Axes | None = None) -> Axes:
         Patch(facecolor=colours["overhead"], hatch="////", edgecolor="white", label="overhead (VMM or runtime)"),
         _mark("^", LOUD, "the BEAM's own count")]
     return _finish(ax, exp.arms, f"Memory of {exp.plan.source} when it is up", exp, handles,
-                   ["each bar is one boot of the arm, the one at or next below the median total"], columns=2)
+                   ["each bar is one boot, the one at or next below the arm's median total"], columns=2)
 
 
 CHARTS: dict[str, tuple[Callable[[Experiment], Axes], Callable[[Experiment], str]]] = {
@@ -290,6 +291,7 @@ def _time_axis(ax: Axes, found: Mapping[str, Any], unit: str, exp: Experiment) -
     medians = [i.value for i in found.values()]
     if medians and max(medians) / min(medians) > LOG_ABOVE:
         ax.set_xscale("log")
+        ax.margins(x=0.08)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())

@@ -90,16 +90,21 @@ def _facts(exp: Experiment) -> dict[str, Any]:
     stages = stages_frame(exp)
     seen = [name for name in STAGE_NAMES if (stages["stage"] == name).any()]
     return {
-        "title": f"{exp.plan.source}: " + (f"{len(exp.arms)} arms compared" if len(exp.arms) > 1 else "one arm measured"), "exp": exp, "date": date_of(exp),
+        "title": f"{exp.plan.source}: {_counted(len(exp.arms))}", "exp": exp, "date": date_of(exp),
         "charts": [(TITLES[kind], inline_svg(exp, kind), words(exp)) for kind, (_, words) in CHARTS.items()],
         "loud": emulation_line(exp), "ends": ENDS[exp.until], "arms": _arms(exp), "compared": compared,
-        "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen), "stage_names": [STAGE_NAMES[name] for name in seen],
+        "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen),
+        "stage_names": [STAGE_NAMES[name] for name in seen],
         "concerns": after(exp.samples, exp.plan, int(host["cores"])), "failed": exp.failed, "notes": exp.notes,
         "host": [("CPU", f"{host['cpu']}, {host['cores']} cores"), ("Memory", format_bytes(host["ram_bytes"])),
                  ("Kernel", host["kernel"]), ("System", host["distribution"]),
                  ("Virtualised", host["virtualised"] or "no"), ("Fingerprint", exp.header["host_id"])],
         "tools": sorted(exp.header["tools"].items()), "images": _images(exp), "plan": describe(exp.plan),
     }
+
+
+def _counted(arms: int) -> str:
+    return f"{arms} arms compared" if arms > 1 else "one arm measured"
 
 
 def _comparisons(exp: Experiment) -> tuple[list[str], str]:

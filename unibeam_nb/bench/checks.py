@@ -135,6 +135,7 @@ def _failures(arm: str, own: Sequence[Sample]) -> list[Concern]:
         return []
     return [Concern(f"{len(failed)} of {len(own)} boots of {arm} failed.",
                     f"The last one said: {failed[-1].error.splitlines()[0] if failed[-1].error else 'nothing'}",
+                    "It has no figures." if len(failed) == len(own) else
                     "Its figures describe the boots that succeeded only.", arm)]
 
 
@@ -153,8 +154,8 @@ def _about(arm: str, seconds: Sequence[float]) -> list[Concern]:
         found.append(Concern(
             f"{len(far)} of {count} boots of {arm} {'is an outlier' if len(far) == 1 else 'are outliers'} "
             f"(up to {format_seconds(max(far))}, median {format_seconds(middle)}).",
-            "Something else ran on the host at that time.", "They are marked and kept; the median hardly feels them.",
-            arm))
+            "Probably something else ran on the host at that time.",
+            "They are marked and kept; the median hardly feels them.", arm))
     quartiles = statistics.quantiles(seconds, n=4)
     spread = (quartiles[2] - quartiles[0]) / middle
     if spread > SPREAD:

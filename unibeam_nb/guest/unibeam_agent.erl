@@ -117,14 +117,14 @@ value(<<":-", Default/binary>>, Name) ->
     case os:getenv(binary_to_list(Name)) of
         false -> Default;
         "" -> Default;
-        Value -> unicode:characters_to_binary(Value)
+        Value -> << <<Character/utf8>> || Character <- Value >>
     end;
 value(<<Byte, Rest/binary>>, Name) ->
     value(Rest, <<Name/binary, Byte>>);
 value(<<>>, Name) ->
     case os:getenv(binary_to_list(Name)) of
         false -> <<>>;
-        Value -> unicode:characters_to_binary(Value)
+        Value -> << <<Character/utf8>> || Character <- Value >>
     end.
 
 give_up(File, {error, Reason}) ->

@@ -1,0 +1,42 @@
+"""Release -> image: ``linux`` (kernel and initramfs), ``oci`` (container image), ``release`` (as it is)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unibeam_nb.errors import UsageError
+from unibeam_nb.model import TARGETS, Image, Release
+
+if TYPE_CHECKING:
+    from unibeam_nb.image.kernels import Kernel
+    from unibeam_nb.store import Store
+
+__all__ = ["build_image"]
+
+
+def build_image(store: Store, release: Release, target: str, flavour: str = "", *, kernel: Kernel | None = None,
+                compression: str = "lz4") -> Image:
+    """The image of a release for a target, from the store when it has been made before (``Image.cached``).
+
+    ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel`` and ``compression`` (lz4, zstd, none) are for
+    ``linux``. Raises UsageError for what a target does not take, ImageError when the release cannot become it.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"{target!r} is not a target.", f"The targets are {', '.join(TARGETS)}.")
+    if flavour and target != "oci":
+        raise UsageError(f"The target {target} has no flavours.", "Leave the flavour out, or build an oci image.")
+    if kernel is not None and target != "linux":
+        raise UsageError(f"The target {target} takes no kernel.", "Leave the kernel out, or build a linux image.")
+    if target == "linux":
+        from unibeam_nb.image.linux import build_linux
+
+        return build_linux(store, release, kernel, compression)
+    if target == "oci":
+        from unibeam_nb.image.oci import build_oci
+
+        return build_oci(store, release, flavour)
+    from dataclasses import replace
+
+    from unibeam_nb.image.release import build_release
+
+    return replace(build_release(store, release), path=release.path)

@@ -68,19 +68,19 @@ def _parse(stream: IO[bytes]) -> Binary | None:
     elf = ELFFile(stream)
     if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
         return None
-    interpreter, needed = "", []
-    paths: dict[str, tuple[str, ...]] = {"DT_RPATH": (), "DT_RUNPATH": ()}
+    interpreter = ""
+    # pyelftools hangs the string a tag points to on the tag itself, under the tag's name in lower case.
+    texts: dict[str, list[str]] = {"needed": [], "rpath": [], "runpath": []}
     for segment in elf.iter_segments():
         if isinstance(segment, InterpSegment):
-            interpreter = segment.get_interp_name()
+            interpreter = str(segment.get_interp_name())
         elif isinstance(segment, DynamicSegment):
             for tag in segment.iter_tags():
-                if tag.entry.d_tag == "DT_NEEDED":
-                    needed.append(tag.needed)
-                elif tag.entry.d_tag in paths:
-                    text = tag.rpath if tag.entry.d_tag == "DT_RPATH" else tag.runpath
-                    paths[tag.entry.d_tag] = tuple(filter(None, text.split(":")))
-    return Binary(elf.get_machine_arch(), interpreter, tuple(needed), paths["DT_RPATH"], paths["DT_RUNPATH"])
+                name = str(tag.entry.d_tag).removeprefix("DT_").lower()
+                if name in texts:
+                    texts[name].append(getattr(tag, name))
+    rpath, runpath = (tuple(filter(None, ":".join(texts[name]).split(":"))) for name in ("rpath", "runpath"))
+    return Binary(elf.get_machine_arch(), interpreter, tuple(texts["needed"]), rpath, runpath)
 
 
 def parse_cache(data: bytes) -> dict[str, Path]:
@@ -130,7 +130,7 @@ class Host:
         """The library called ``name`` that the loader would take without any RPATH."""
         listed = self._cached.get(name)
         candidates = [listed] if listed else []
-        candidates += [Path(folder) / name for folder in (*self.directories, *self.extra)]
+        candidates += [folder / name for folder in (*map(Path, self.directories), *self.extra)]
         return next((path for path in candidates if path.is_file()), None)
 
 

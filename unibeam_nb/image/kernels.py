@@ -112,25 +112,33 @@ def _meta_package(release: Path = Path("/etc/os-release"), machine: str | None =
 def _fetch(store: Store, meta: str) -> Kernel:
     apt = Apt.of(store)
     try:
-        image = apt.kernel_package(meta)
-        if image is None:
-            apt.update()
-            image = apt.kernel_package(meta)
-        if image is None:
-            raise ImageError(f"apt does not know the package {meta}.", OWN_KERNEL)
-        modules = image.replace("linux-image-unsigned-", "linux-image-").replace("linux-image-", "linux-modules-", 1)
-        packages = {name: version for name in (image, modules) if (version := apt.version(name))}
-        key = digest(meta, packages, kmod.KEPT)[:32]
-        entry, _ = store.build(KIND, key, lambda place: _make(store, apt, meta, packages, place))
+        packages = apt.kernel_packages(meta)
+        if packages:
+            return _load(_entry(store, apt, meta, packages))
+    except ProgramFailed:
+        pass  # The host's lists are old and name files that are gone; new ones are asked for next.
+    told = apt.update()
+    packages = apt.kernel_packages(meta)
+    if not packages:
+        why = _reason(told) or f"apt does not know the package {meta}."
+        raise ImageError(f"The distribution's kernel cannot be fetched: {why}",
+                         f"See to it that apt-get update works, then try again. {OWN_KERNEL}")
+    try:
+        return _load(_entry(store, apt, meta, packages))
     except ProgramFailed as error:
-        raise ImageError(f"The distribution's kernel cannot be fetched: {_reason(error)}",
+        raise ImageError(f"The distribution's kernel cannot be fetched: {_reason(error.output) or error.message}",
                          f"See to it that apt-get update works, then try again. {OWN_KERNEL}") from error
-    return _load(entry)
 
 
-def _reason(error: ProgramFailed) -> str:
-    told = [line[3:].strip() for line in error.output.splitlines() if line.startswith("E: ")]
-    return (told[0].rstrip(".") + ".") if told else error.message
+def _entry(store: Store, apt: Apt, meta: str, packages: Mapping[str, str]) -> Path:
+    key = digest(meta, packages, kmod.KEPT)[:32]
+    return store.build(KIND, key, lambda place: _make(store, apt, meta, packages, place))[0]
+
+
+def _reason(output: str) -> str:
+    """apt's own first complaint as a sentence, or nothing."""
+    told = [line[3:].strip() for line in output.splitlines() if line.startswith(("E: ", "W: "))]
+    return (told[0].rstrip(".") + ".") if told else ""
 
 
 def _make(store: Store, apt: Apt, meta: str, packages: Mapping[str, str], place: Path) -> None:
@@ -196,24 +204,32 @@ class Apt:
             (home / folder).mkdir(parents=True, exist_ok=True)
         return cls(command, query, home)
 
-    def options(self) -> tuple[str, ...]:
+    def options(self, *, own_lists: bool | None = None) -> list[str]:
+        """apt's options. ``own_lists`` says whose package lists are used; by default our own once there are any."""
         # The sandbox user cannot write below a private directory; signatures are checked all the same.
-        own = ("-o", f"Dir::Cache={self.home / 'cache'}", "-o", "APT::Sandbox::User=", "-q")
-        if any((self.home / "state" / "lists").glob("*_Packages*")):
-            own += ("-o", f"Dir::State={self.home / 'state'}", "-o", "Dir::State::status=/var/lib/dpkg/status")
-        return own
+        words = ["-q", "-o", f"Dir::Cache={self.home / 'cache'}", "-o", "APT::Sandbox::User=root",
+                 "-o", "Acquire::Languages=none"]
+        if own_lists is None:
+            own_lists = any((self.home / "state" / "lists").glob("*_Packages*"))
+        if own_lists:
+            words += ["-o", f"Dir::State={self.home / 'state'}", "-o", "Dir::State::status=/var/lib/dpkg/status"]
+        return words
 
-    def update(self) -> None:
+    def update(self) -> str:
+        """Fetch package lists of our own; returns what apt said. A source that fails is no error here: whether
+        the kernel is known afterwards is what counts."""
         with step("Asking the distribution what it has"):
-            process.run([self.command, *self.options(), "-o", f"Dir::State={self.home / 'state'}",
-                         "-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Update::Post-Invoke-Success::=",
-                         "--error-on=any", "update"], timeout=600)
+            done = process.run([self.command, *self.options(own_lists=True), "update"], timeout=600, check=False)
+        return done.stdout + done.stderr
 
-    def kernel_package(self, meta: str) -> str | None:
-        """The versioned kernel package that ``meta`` depends on, or None when apt does not know it."""
+    def kernel_packages(self, meta: str) -> dict[str, str]:
+        """The packages, with their versions, that hold the kernel ``meta`` stands for; empty when apt knows none."""
         shown = process.run([self.query, *self.options(), "depends", "--important", meta], check=False).stdout
         names = [word for line in shown.splitlines()[1:] for word in line.split() if _IMAGE_PACKAGE.fullmatch(word)]
-        return names[0] if names else None
+        if not names:
+            return {}
+        modules = re.sub("linux-image-(unsigned-)?", "linux-modules-", names[0])
+        return {name: version for name in (names[0], modules) if (version := self.version(name))}
 
     def version(self, package: str) -> str | None:
         """The version that apt would fetch, or None."""
@@ -222,10 +238,6 @@ class Apt:
         return found[1] if found else None
 
     def download(self, packages: Mapping[str, str], place: Path) -> None:
-        """Fetch the packages into ``place``. Old lists name files that are gone, so it is tried again with new ones."""
+        """Fetch the packages into ``place``. Raises ProgramFailed when the archive no longer has them."""
         words = [f"{name}={version}" for name, version in packages.items()]
-        try:
-            process.run([self.command, *self.options(), "download", *words], cwd=place, timeout=900)
-        except ProgramFailed:
-            self.update()
-            process.run([self.command, *self.options(), "download", *packages], cwd=place, timeout=900)
+        process.run([self.command, *self.options(), "download", *words], cwd=place, timeout=900)

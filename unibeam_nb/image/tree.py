@@ -44,13 +44,13 @@ class Entry:
         if isinstance(self.content, bytes):
             yield self.content
             return
-        expected = left = self.size
+        left = self.size
         with self.content.open("rb") as stream:
             while piece := stream.read(CHUNK):
                 left -= len(piece)
                 yield piece
         if left:
-            raise ImageError(f"{self.content} changed while it was being packed ({expected - left} of {expected} bytes).",
+            raise ImageError(f"{self.content} changed its length while it was being packed.",
                              "Build again when nothing writes to it.")
 
 

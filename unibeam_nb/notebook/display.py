@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import Finding, Image, Release, Sample, format_bytes, format_seconds
+from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample, format_bytes, format_seconds
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
 
@@ -34,7 +36,7 @@ def release_sheet(release: Release) -> Sheet:
 
 def _release_facts(release: Release) -> tuple[tuple[str, str], ...]:
     total = format_bytes(sum(a.bytes for a in release.applications))
-    facts = [("source", release.source), ("OTP", f"{release.otp} ({release.erts})"),
+    facts = [("source", release.source), ("OTP", f"{release.otp}, ERTS {release.erts.removeprefix('erts-')}"),
              ("applications", f"{len(release.applications)}, {total}")]
     if release.ports:
         facts.append(("serves port", ", ".join(map(str, release.ports))))
@@ -99,8 +101,10 @@ def machine_sheet(machine: Machine) -> Sheet:
     bars = [Bars("Boot, from the start of its process",
                  tuple(Bar(mark.name, before, mark.at, format_seconds(mark.at))
                        for before, mark in zip([0.0, *(m.at for m in marks)], marks, strict=False)))] if marks else []
-    console = Folded(f"Console, last {CONSOLE_LINES} lines", "\n".join(machine.console.tail(CONSOLE_LINES)))
-    return Sheet(f"Machine {machine.name} ({machine.id})", tuple(facts), (*bars, console),
+    # The marks are told above as times; here they would only hide what the program said.
+    said = [line for line in machine.console.tail(CONSOLE_LINES) if not MARK_LINE.fullmatch(line.strip())]
+    console = [Folded("Console, its last lines", "\n".join(said))] if said else []
+    return Sheet(f"Machine {machine.name} ({machine.id})", tuple(facts), (*bars, *console),
                  (machine.url,) if machine.url and machine.alive else ())
 
 
@@ -137,8 +141,8 @@ def experiment_sheet(experiment: Experiment) -> Sheet:
     host = experiment.header.get("host", {})
     facts = [("began", str(experiment.header.get("date", "")))]
     if host:
-        told = (str(host[key]) for key in ("cpu", "distribution", "virtualised") if host.get(key))
-        facts.append(("host", ", ".join(told)))
+        told = [str(host[key]) for key in ("cpu", "distribution") if host.get(key)]
+        facts.append(("host", ", ".join([*told, *(["virtualised"] if host.get("virtualised") else [])])))
     until = experiment.until
     rows = tuple(_arm_row(arm, [s for s in experiment.samples if s.arm == arm and not s.warmup], until)
                  for arm in experiment.arms)
@@ -186,8 +190,12 @@ def lines_sheet(lines: Lines) -> Sheet:
 
 
 def saved_sheet(saved: Saved) -> Sheet:
-    return Sheet(f"Wrote {saved.path} ({format_bytes(saved.path.stat().st_size)})." if saved.path.is_file()
-                 else f"{saved.path} is no longer there.")
+    if not saved.path.is_file():
+        return Sheet(f"{saved.path} is no longer there.")
+    # A front end resolves a relative link from the notebook's directory, which is the kernel's own.
+    below = saved.path.absolute().is_relative_to(Path.cwd())
+    links = (f"./{quote(str(saved.path.absolute().relative_to(Path.cwd())))}",) if below else ()
+    return Sheet(f"Wrote {saved.path} ({format_bytes(saved.path.stat().st_size)}).", links=links)
 
 
 SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.errors import Cancelled, UsageError
+from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import Request
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
 
@@ -40,6 +41,9 @@ class _Given:
         self.body = request.body
         self._values = request.values
         self._defaults = defaults
+
+    def was_given(self, key: str) -> bool:
+        return self._values.get(key) not in (None, ())
 
     def text(self, key: str) -> str | None:
         value = self._values.get(key)
@@ -92,7 +96,8 @@ def _build(lab: Lab, given: _Given) -> Build:
             flavour=flavour or ("scratch" if kind == "oci" else ""),
             ports=tuple(_port(port) for port in given.many("port")), applications=given.many("app"), flags=flags,
             kernel=given.text("kernel"), compression=given.value("compression", "lz4")))
-    return dataclasses.replace(builds[-1], images=tuple(image for build in builds for image in build.images))
+    # The first build says whether the release was in the cache; for the others it always was.
+    return dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))
 
 
 def _port(text: str) -> int:
@@ -113,8 +118,12 @@ def _bench(lab: Lab, given: _Given) -> Any:
     name: str | None = given.text("name")
     toml = given.body
     if name is not None and name.endswith(".toml"):
+        if toml is not None and toml.strip():
+            raise UsageError("There are two plans, a file and the cell's body.", "Leave one of them out.")
         toml = _read_plan(name)
         name = None
+    if toml is not None and toml.strip():
+        _refuse_flags_of_the_plan(given)
     try:
         return lab.bench(
             name, arms=given.many("on"), against=given.many("against"), blocks=given.value("blocks"),
@@ -125,6 +134,13 @@ def _bench(lab: Lab, given: _Given) -> Any:
     except (Cancelled, KeyboardInterrupt):
         # The journal has every finished sample, which somebody who just pressed Ctrl-C will want to hear.
         raise Cancelled(hint="The boots measured so far are kept; --experiment NAME goes on with them.") from None
+
+
+def _refuse_flags_of_the_plan(given: _Given) -> None:
+    """Beside a plan in TOML a flag would be passed over in silence, which is worse than an error."""
+    for option in COMMANDS["bench"].options:
+        if option.key != "experiment" and given.was_given(option.key):
+            raise UsageError(f"{option.flags[-1]} cannot stand beside a plan in TOML.", "Write it into the plan.")
 
 
 def _read_plan(name: str) -> str:

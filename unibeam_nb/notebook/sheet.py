@@ -51,7 +51,8 @@ class Folded:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A heading, facts in a line each, blocks below, and links to open."""
+    """A heading, facts in a line each, blocks below, and links to open: of the web, or with ``./`` to a file
+    beside the notebook, which a shell does not need."""
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
@@ -65,7 +66,7 @@ def as_text(sheet: Sheet) -> str:
     facts = [(printable(key), printable(value)) for key, value in sheet.facts]
     width = max((len(key) for key, _ in facts), default=0)
     lines += [f"  {key:<{width}}  {value}" for key, value in facts]
-    lines += [f"  {printable(link)}" for link in sheet.links]
+    lines += [f"  {printable(link)}" for link in sheet.links if not link.startswith("./")]
     for block in sheet.blocks:
         if lines:
             lines.append("")
@@ -146,7 +147,7 @@ def as_html(sheet: Sheet) -> str:
 
 def _link_html(link: str) -> str:
     text = escape(link, quote=True)
-    if not link.startswith(("http://", "https://")):
+    if not link.startswith(("http://", "https://", "./")):
         return f"<div>{text}</div>"
     return f'<div><a href="{text}" target="_blank" rel="noopener noreferrer">{text}</a></div>'
 

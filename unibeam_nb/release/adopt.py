@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unibeam_nb import tools
-from unibeam_nb.errors import SourceError, ToolMissing
+from unibeam_nb.errors import SourceError
 from unibeam_nb.model import Finding
 from unibeam_nb.release import assemble, bootscript, compiler, vmargs
+from unibeam_nb.release.beamfile import read_beam
 from unibeam_nb.release.manifest import Made
 from unibeam_nb.release.otp import Otp, app_dirs, host_otp, version_key
 from unibeam_nb.release.terms import consult
@@ -22,7 +22,8 @@ from unibeam_nb.store import Store
 
 # Parts of a release that a start script needs, or that running it left behind.
 _NOT_TAKEN = ("bin", "lib", "releases", "tmp", "log", "logs", "erl_crash.dump")
-_NOT_TAKEN_BELOW = re.compile(r".*\.(?:script|boot|sh|bat|bak)$|^(?:elixir|iex|vm\.args.*|remote\.vm\.args|.*\.tar\.gz)$")
+_NOT_TAKEN_BELOW = re.compile(
+    r".*\.(?:script|boot|sh|bat|bak)$|^(?:elixir|iex|vm\.args.*|remote\.vm\.args|.*\.tar\.gz)$")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def layout(root: Path) -> Layout:
     except (SourceError, ValueError, IndexError, TypeError) as error:
         raise SourceError(f"{directory} holds no readable release description.",
                           "Build the release again.") from error
-    boots = [directory / f"{stem}.boot" for stem in ("start", name, rels[0].stem)]
+    boots = [directory / f"{stem}.boot" for stem in ("start", name, rels[0].stem, assemble.BOOT)]
     boot = next((b for b in boots if b.is_file()), None)
     if boot is None:
         raise SourceError(f"{directory} holds no boot script.", "Build the release again.")
@@ -79,14 +80,11 @@ def adopt(store: Store, source: Path, tree: Path, *, ports: tuple[int, ...], app
         if missing:
             raise SourceError(f"The release does not hold the application {missing[0]}.",
                               "Add it to the project's release configuration.")
-    otp = _host_or_none()
+    otp = host_otp()  # at least for compiling the agent
     erts = found.erts or _borrowed_erts(found, otp)
     assemble.add_erts(erts, tree)
     _add_libraries(found, otp, tree)
     _add_rest(found, tree)
-    if otp is None:
-        raise ToolMissing("erlc is not on this host, which is needed for compiling the guest agent.",
-                          f"Install it: {tools.install_command('erlc')}")
     release = _otp_release(found) or otp.release
     agent = compiler.compile_agent(store, otp, release)
     assemble.add_application(agent, tree / "lib" / compiler.AGENT_APP)
@@ -112,18 +110,11 @@ def _configure(found: Layout, tree: Path, otp_version: str, ports: tuple[int, ..
 ELIXIR_APPS = frozenset({"elixir", "logger", "eex", "iex", "mix", "ex_unit"})
 
 
-def _host_or_none() -> Otp | None:
-    try:
-        return host_otp()
-    except ToolMissing:
-        return None
-
-
-def _borrowed_erts(found: Layout, otp: Otp | None) -> Path:
-    if otp and otp.erts == found.erts_version:
+def _borrowed_erts(found: Layout, otp: Otp) -> Path:
+    if otp.erts == found.erts_version:
         return otp.erts_dir
-    here = f"this host has {otp.erts}" if otp else "this host has none"
-    raise SourceError(f"The release brings no Erlang runtime and wants erts-{found.erts_version}, but {here}.",
+    raise SourceError(f"The release brings no Erlang runtime and wants erts-{found.erts_version}, but this host has "
+                      f"{otp.erts}.",
                       "Build the release with include_erts, or on a host with the same OTP version.")
 
 
@@ -133,16 +124,16 @@ def _otp_release(found: Layout) -> str | None:
     return str(int(major) + 12) if major.isdigit() and int(major) >= 10 else None
 
 
-def _add_libraries(found: Layout, otp: Otp | None, tree: Path) -> None:
+def _add_libraries(found: Layout, otp: Otp, tree: Path) -> None:
     """The release's own lib, and from the host's OTP what its description lists and its lib lacks."""
-    present = app_dirs(found.root / "lib")
+    present, hosts = app_dirs(found.root / "lib"), otp.apps()
     for path in sorted((found.root / "lib").iterdir()):
-        if (path / "ebin").is_dir():
+        if (path / "ebin").is_dir() and path.name != compiler.AGENT_APP:
             assemble.add_application(path, tree / "lib" / path.name)
     for name, version in found.apps:
         if name in present or (tree / "lib" / f"{name}-{version}").is_dir():
             continue
-        host = otp.apps().get(name) if otp else None
+        host = hosts.get(name)
         if host is None or host.name != f"{name}-{version}":
             raise SourceError(f"The release lacks the application {name} {version}, and this host has no such one.",
                               "Build the release with system_libs, or on a host with the same OTP version.")
@@ -176,7 +167,7 @@ def _add_rest(found: Layout, tree: Path) -> None:
 def _add_modules(source: Path, target: Path) -> None:
     target.mkdir()
     for path in sorted(source.glob("*.beam")):
-        assemble.write_file(target / path.name, assemble.read_beam(path.read_bytes()).stripped())
+        assemble.write_file(target / path.name, read_beam(path.read_bytes()).stripped())
 
 
 def _configuration(found: Layout) -> tuple[str | None, list[tuple[str, str]], bool]:

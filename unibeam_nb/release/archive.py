@@ -20,7 +20,9 @@ from unibeam_nb.progress import checkpoint
 MAX_ENTRIES = 100_000
 MAX_BYTES = 2 * 1024 ** 3
 
-_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+# The last five come from entries that contradict each other: a file below a file, a link to itself.
+_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
+           KeyError, RecursionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -82,11 +84,18 @@ def _judge(archive: Path, members: list[tarfile.TarInfo]) -> None:
         if member.issym() or member.islnk():
             base = posixpath.dirname(_clean(name)) if member.issym() else ""
             aim = posixpath.normpath(posixpath.join(base, member.linkname))
-            if member.linkname.startswith("/") or aim == ".." or aim.startswith("../"):
+            if member.linkname.startswith("/") or aim == ".." or aim.startswith("../") or _climbs(member.linkname):
                 raise ArchiveError(f"{archive.name} holds a link that points outside ({name!r}).", hint)
         parents = _clean(name).split("/")[:-1]
         if any("/".join(parents[:i + 1]) in links for i in range(len(parents))):
             raise ArchiveError(f"{archive.name} would write through a link ({name!r}).", hint)
+
+
+def _climbs(link: str) -> bool:
+    """Whether a ``..`` follows a name: that name may be a link itself, and then ``..`` leads anywhere."""
+    parts = [part for part in link.split("/") if part not in ("", ".")]
+    leading = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
+    return ".." in parts[leading:]
 
 
 def _clean(name: str) -> str:

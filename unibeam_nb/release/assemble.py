@@ -9,7 +9,6 @@ Modules are not gzip-compressed: an image's own compression does better on plain
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -103,7 +102,7 @@ def copy_tree(source: Path, target: Path, skipped: Sequence[str] = ()) -> None:
 
 def copy_file(source: Path, target: Path, executable: bool = False) -> None:
     shutil.copyfile(source, target)
-    target.chmod(0o755 if executable or os.access(source, os.X_OK) and source.stat().st_mode & 0o100 else 0o644)
+    target.chmod(0o755 if executable or source.stat().st_mode & 0o100 else 0o644)
 
 
 def write_file(target: Path, data: bytes) -> None:

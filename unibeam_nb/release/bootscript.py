@@ -149,22 +149,6 @@ def variables(boot: bytes) -> set[str]:
     return {found.decode() for found in re.findall(rb"\$([A-Z][A-Z0-9_]*)/", boot)} - {"ROOT"}
 
 
-def paths(boot: bytes) -> list[str]:
-    """Every directory the boot file's path instructions name, without repetition, in order."""
-    found: dict[str, None] = {}
-    for instruction in _of_kind(instructions(boot)[2], "path"):
-        for entry in split_list(split_tuple(instruction)[1]):
-            found[entry[3:].decode("latin-1") if entry[:1] == b"k" else ""] = None
-    return [path for path in found if path]
-
-
-def started(boot: bytes) -> list[str]:
-    """The applications the boot file starts, in order."""
-    calls = [split_tuple(split_tuple(i)[1]) for i in _of_kind(instructions(boot)[2], "apply")]
-    return [atom_name(split_list(arguments)[0]) or "" for module, function, arguments in calls
-            if (atom_name(module), atom_name(function)) == ("application", "start_boot")]
-
-
 def _of_kind(script: Sequence[bytes], kind: str) -> list[bytes]:
     return [i for i in script if i[:1] in (b"h", b"i") and atom_name(split_tuple(i)[0]) == kind]
 
@@ -180,10 +164,12 @@ def _lean(step: bytes) -> bytes:
 
 
 def with_agent(boot: bytes, ebin: str, restarts: bool = False) -> bytes:
-    """The boot file that also loads ``unibeam_agent`` from ``ebin`` and marks ``beam`` right after the
-    preloaded modules, for interactive mode. With ``restarts`` the mark's nonce survives a configuration provider's restart.
-    """
+    """The boot file, for interactive mode, that also loads ``unibeam_agent`` from ``ebin`` and marks ``beam``
+    right after the preloaded modules. With ``restarts`` the mark's nonce survives a configuration provider's
+    restart."""
     script, name, steps = instructions(boot)
+    if apply("unibeam_agent", "beam") in steps:  # a release of ours, given as a source
+        return boot
     preloaded = make_tuple(make_atom("progress"), make_atom("preloaded"))
     at = next((i for i, step in enumerate(steps) if _same(step, preloaded)), None)
     if at is None:
@@ -201,7 +187,9 @@ def with_agent(boot: bytes, ebin: str, restarts: bool = False) -> bytes:
 
 
 def _same(step: bytes, wanted: bytes) -> bool:
-    return step[:1] == b"h" and [atom_name(p) for p in split_tuple(step)] == [atom_name(p) for p in split_tuple(wanted)]
+    if step[:1] != b"h":
+        return False
+    return [atom_name(part) for part in split_tuple(step)] == [atom_name(part) for part in split_tuple(wanted)]
 
 
 def _around_provider(steps: Sequence[bytes]) -> list[bytes]:

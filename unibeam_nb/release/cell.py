@@ -14,7 +14,8 @@ from unibeam_nb.release.beamfile import Beam
 
 LANGUAGES = ("erlang", "elixir")
 
-_ERLANG_MODULE = re.compile(r"^[ \t]*-[ \t]*module[ \t]*\([ \t]*('(?:[^'\n\\]|\\.)+'|[a-z][\w@]*)[ \t]*\)", re.MULTILINE)
+_ERLANG_MODULE = re.compile(
+    r"^[ \t]*-[ \t]*module[ \t]*\([ \t]*('(?:[^'\n\\]|\\.)+'|[a-z][\w@]*)[ \t]*\)", re.MULTILINE)
 _ELIXIR_MODULE = re.compile(r"^[ \t]*defmodule[ \t(]+([A-Z][\w.]*)", re.MULTILINE)
 
 ERLANG_EXAMPLE = "-module(hello). -export([start/0]). start() -> io:format(\"hello~n\")."
@@ -111,7 +112,7 @@ def _is_callback(beam: Beam) -> bool:
     """Whether its attributes name the behaviour ``application`` (chunk ``Attr``: a term that holds the atom)."""
     attributes = dict(beam.chunks).get("Attr", b"")
     named = any(word in attributes for word in (b"behaviour", b"behavior"))
-    return named and bool(re.search(rb"(?:d\x00|w|s)\x0bapplication", attributes))
+    return named and bool(re.search(rb"(?:d\x00|w|s)(?:\x0bapplication|\x12Elixir\.Application)", attributes))
 
 
 def display_name(module: str) -> str:

@@ -12,6 +12,7 @@ from unibeam_nb.release import assemble, compiler, manifest
 from unibeam_nb.release.beamfile import Beam
 from unibeam_nb.release.cell import Main, app_name, display_name, language_of, main_of, units
 from unibeam_nb.release.otp import Otp, closure, host_elixir, host_otp, module_owners
+from unibeam_nb.release.workplace import build_directory
 from unibeam_nb.store import Store, digest
 
 VERSION = "1"
@@ -45,7 +46,7 @@ def from_text(store: Store, name: str, text: str, language: str, shown: str, sou
                  otp.identity(), elixir.identity() if elixir else None, compiler.recipe_identity())
 
     def make(tree: Path) -> manifest.Made:
-        with store.scratch() as work:
+        with build_directory(key) as work:
             beams = compiler.compile_units(files, language, work, shown)
         main = main_of(text, language, beams)
         owners = module_owners(available)

@@ -18,6 +18,7 @@ from unibeam_nb.progress import step
 from unibeam_nb.release import adopt, assemble, compiler
 from unibeam_nb.release.manifest import Made
 from unibeam_nb.release.otp import App, Otp, app_dirs, closure, host_otp, read_app
+from unibeam_nb.release.workplace import build_directory
 from unibeam_nb.store import Store
 
 _NEVER = (".git", ".hg", ".elixir_ls", ".vscode", ".idea", "erl_crash.dump", "__pycache__", ".fetch")
@@ -35,7 +36,7 @@ def _copy(project: Path, target: Path) -> None:
         if here.parts[:1] == ("_build",):
             if len(here.parts) == 2:
                 drop |= set(names) - {"lib", "plugins"}
-            if "src" in names or "lib" in here.parts[2:3] and len(here.parts) == 3:
+            if "src" in names or (len(here.parts) == 3 and here.parts[2] == "lib"):
                 drop |= set(names) & {"ebin", ".rebar3"}
         return sorted(drop)
 
@@ -55,19 +56,21 @@ def _explain(tool: str, name: str, work: Path, error: ProgramFailed) -> SourceEr
     lines = [line for line in compiler.tidy(error.output.splitlines(), work)
              if not line.startswith(("===> Verifying", "===> Analyzing", "===> Fetching rebar3", "*WARNING*"))]
     shown = lines[-compiler.MAX_LINES:]
-    if re.search(r"deps\.get|Unchecked dependencies|Could not find Hex|Package not found|Failed to fetch", error.output):
+    if re.search(r"deps\.get|Unchecked dependencies|Could not find Hex|Package not found|Failed to fetch",
+                 error.output):
         get = "mix deps.get" if tool == "mix" else "rebar3 get-deps"
-        return SourceError(f"{name} has dependencies that are not fetched.", f"Run '{get}' in the project first.", shown)
+        return SourceError(f"{name} has dependencies that are not fetched.", f"Run '{get}' in the project first.",
+                           shown)
     if re.search(r"\.(?:erl|ex|exs|hrl):\d+|Compiling .* failed|CompileError|SyntaxError", error.output):
         return CompileError(f"{name} does not compile.", "The lines are those of your files.", shown)
     return SourceError(f"{tool} could not make a release of {name}.", "Its last lines say why.", shown)
 
 
-def build_mix(store: Store, project: Path, tree: Path, ports: tuple[int, ...], applications: tuple[str, ...],
-              flags: tuple[str, ...]) -> Made:
+def build_mix(store: Store, key: str, project: Path, tree: Path, ports: tuple[int, ...],
+              applications: tuple[str, ...], flags: tuple[str, ...]) -> Made:
     """``mix release`` in a copy, and the result adopted."""
     tools.find("mix")
-    with store.scratch() as scratch:
+    with build_directory(key) as scratch:
         work, out = scratch / project.name, scratch / "made"
         _copy(project, work)
         shutil.rmtree(work / "_build", ignore_errors=True)
@@ -77,11 +80,11 @@ def build_mix(store: Store, project: Path, tree: Path, ports: tuple[int, ...], a
             return adopt.adopt(store, out, tree, ports=ports, applications=applications, flags=flags)
 
 
-def build_rebar3(store: Store, project: Path, tree: Path, ports: tuple[int, ...], applications: tuple[str, ...],
-                 flags: tuple[str, ...]) -> Made:
+def build_rebar3(store: Store, key: str, project: Path, tree: Path, ports: tuple[int, ...],
+                 applications: tuple[str, ...], flags: tuple[str, ...]) -> Made:
     """``rebar3 release`` in a copy, or for a project without a relx section its compiled applications."""
     tools.find("rebar3")
-    with store.scratch() as scratch:
+    with build_directory(key) as scratch:
         work = scratch / project.name
         _copy(project, work)
         env = {"REBAR_COLOR": "none", "TERM": "dumb"}

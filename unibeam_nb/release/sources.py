@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from unibeam_nb import tools
-from unibeam_nb.errors import SourceError, ToolMissing
+from unibeam_nb.errors import SourceError
 from unibeam_nb.model import Release
 from unibeam_nb.progress import step
 from unibeam_nb.release import adopt, archive, assemble, cells, compiler, manifest, projects
 from unibeam_nb.release.manifest import Made
 from unibeam_nb.release.otp import host_elixir, host_otp, read_app
-from unibeam_nb.release.systems import System, installed_apps, known_system
+from unibeam_nb.release.systems import installed_apps, known_system
 from unibeam_nb.store import Store, digest, digest_file, digest_tree
 
 LANGUAGE_OF = {".erl": "erlang", ".ex": "elixir", ".exs": "elixir"}
@@ -40,9 +40,9 @@ def release_from_path(store: Store, name: str, path: Path, *, ports: tuple[int, 
 
     def make(tree: Path) -> Made:
         if kind == "mix":
-            return projects.build_mix(store, path, tree, ports, applications, flags)
+            return projects.build_mix(store, key, path, tree, ports, applications, flags)
         if kind == "rebar3":
-            return projects.build_rebar3(store, path, tree, ports, applications, flags)
+            return projects.build_rebar3(store, key, path, tree, ports, applications, flags)
         if kind == "archive":
             return _from_archive(store, path, tree, ports, applications, flags)
         if kind == "system":
@@ -82,12 +82,7 @@ def _content(path: Path, kind: str) -> str:
 
 def _tools_of(kind: str) -> list[object]:
     """The identity of what builds this kind, without starting a program: a second build must be quick."""
-    try:
-        found: list[object] = [host_otp().identity()]
-    except ToolMissing:
-        if kind not in ("release", "archive"):
-            raise
-        found = []
+    found: list[object] = [host_otp().identity()]
     if kind == "mix":
         tools.find("mix")
         found.append(host_elixir().identity())
@@ -104,7 +99,8 @@ def _from_archive(store: Store, path: Path, tree: Path, ports: tuple[int, ...], 
         inside = [entry for entry in scratch.iterdir() if entry.is_dir()]
         root = scratch if adopt.looks_like_release(scratch) or len(inside) != 1 else inside[0]
         if not adopt.looks_like_release(root):
-            raise SourceError(f"{path.name} holds no release.", "It should hold lib and releases, as 'rebar3 tar' makes it.")
+            raise SourceError(f"{path.name} holds no release.",
+                              "It should hold lib and releases, as 'rebar3 tar' makes it.")
         with step("Assembling the release"):
             return adopt.adopt(store, root, tree, ports=ports, applications=applications, flags=flags)
 

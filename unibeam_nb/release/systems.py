@@ -17,10 +17,11 @@ from unibeam_nb.release.otp import app_dirs
 class System:
     """An installed system: recognised by the OTP application ``application``.
 
-    ``start`` are emulator arguments that start it; ``wait`` is the module and function that return when it
-    is up, then perhaps module, function and argument of something to call after that; ``base`` are applications started by the boot script before, ``undeclared`` ones it starts itself
-    without naming them in its ``.app`` file; ``port_variable`` is the variable in
-    which it looks for the port to serve; ``plugins_variable`` the one that lists plugins to enable.
+    ``base`` are applications that the boot script starts before it, ``undeclared`` ones that it starts itself
+    without naming them in its ``.app`` file. ``start`` are emulator arguments that start it; ``wait`` is the
+    module and function that return when it is up, then perhaps module, function and argument of something
+    to call after that. ``port_variable`` is the environment variable in which it looks for the port to
+    serve, ``plugins_variable`` the one that lists plugins to enable.
     """
 
     application: str
@@ -37,12 +38,16 @@ class System:
 
 
 # After sbin/rabbitmq-server, rabbitmq-env and rabbitmq-defaults of RabbitMQ 3.10, and the module rabbit_env.
-# The node has its name before rabbit starts, or rabbit would start a port mapper daemon. It asks erl_epmd for the
-# node's port while it starts, which -erl_epmd_port answers without a port mapper (the number is only shown), and it
-# has a process that starts the daemon anew every minute, which is stopped once rabbit is up. The name's host part is
-# localhost, which resolves everywhere and keeps the database directory's name the same in every arm. The user guest may log in from outside the loopback device, because a machine's
-# forwarded port comes from its gateway; the host side of such a port is bound to the loopback device.
-# os_mon's helpers are programs and shell commands, which an image does not have.
+#
+# The node has its name before rabbit starts, or rabbit would start a port mapper daemon. It asks erl_epmd for
+# the node's port while it starts, which -erl_epmd_port answers without a port mapper (the number is only
+# shown); and it has a process that starts the daemon anew every minute, which is stopped once rabbit is up.
+# The name's host part is localhost, which resolves everywhere and keeps the database directory's name the
+# same in every arm.
+#
+# The user guest may log in from outside the loopback device, because a machine's forwarded port comes from
+# its gateway; the host side of such a port is bound to the loopback device. os_mon's helpers are programs
+# and shell commands, which an image does not have.
 RABBITMQ = System(
     application="rabbit",
     title="RabbitMQ",

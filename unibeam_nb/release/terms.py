@@ -170,7 +170,7 @@ class _Reader:
                 self.advance()
             if isinstance(part, int):
                 whole += bytes([part & 255])
-            elif isinstance(part, str):
+            elif isinstance(part, str) and not isinstance(part, Atom):
                 whole += part.encode("latin-1", "ignore") if part.isascii() else part.encode()
             else:
                 raise TermError("A binary holds something that is neither a number nor a string.")
@@ -212,6 +212,6 @@ def write(term: Any) -> str:
     raise TypeError(f"no Erlang term for {type(term).__name__}")
 
 
-RESERVED = frozenset(
-    "after and andalso band begin bnot bor bsl bsr bxor case catch cond div else end fun if let maybe not of or "
-    "orelse receive rem try when xor".split())
+RESERVED = frozenset((
+    "after", "and", "andalso", "band", "begin", "bnot", "bor", "bsl", "bsr", "bxor", "case", "catch", "cond", "div",
+    "else", "end", "fun", "if", "let", "maybe", "not", "of", "or", "orelse", "receive", "rem", "try", "when", "xor"))

@@ -1,0 +1,427 @@
+"""Real machines in all four runners: booted, answered, measured, stopped, and failing as people make them fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from unibeam_nb.errors import BootFailed, Cancelled, MachineError, PortInUse
+from unibeam_nb.image import build_image
+from unibeam_nb.machine import BootOptions, Machine, boot, clean, find_machine, machines, proc, prove_accelerator
+from unibeam_nb.machine.accelerator import boot_tiny
+from unibeam_nb.machine.podman import places
+from unibeam_nb.machine.ports import any_free
+from unibeam_nb.machine.proc import ProcessId
+from unibeam_nb.machine.runners import runner_of
+from unibeam_nb.model import Image, Probe
+from unibeam_nb.progress import StepEvent, listening
+from unibeam_nb.release import release_from_cell
+from unibeam_nb.store import Store
+
+HELLO = r"""
+-module(hello).
+-export([start/0]).
+
+start() ->
+    misbehave(os:getenv("MISBEHAVE")),
+    Port = list_to_integer(os:getenv("PORT", "8080")),
+    {ok, Listen} = gen_tcp:listen(Port, [binary, {active, false}, {reuseaddr, true}]),
+    io:format("listening\e[31m in red\e[0m~n"),
+    Loop = spawn(fun() -> accept(Listen) end),
+    gen_tcp:controlling_process(Listen, Loop).
+
+misbehave("halt") -> io:format("hello: cannot find my configuration~n"), erlang:halt(3);
+misbehave("crash") -> error(no_configuration);
+misbehave("hang") -> timer:sleep(infinity);
+misbehave("eat") -> eat([]);
+misbehave(_) -> ok.
+
+eat(Eaten) -> eat([binary:copy(<<0:1048576>>, 256) | Eaten]).
+
+accept(Listen) ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    _ = gen_tcp:recv(Socket, 0, 5000),
+    Body = os:getenv("GREETING", "hello"),
+    gen_tcp:send(Socket, ["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ",
+                          integer_to_list(length(Body)), "\r\n\r\n", Body]),
+    gen_tcp:close(Socket),
+    accept(Listen).
+"""
+
+TARGETS = {"qemu": ("linux", ""), "podman": ("oci", "scratch"), "crun": ("oci", "scratch"), "process": ("release", "")}
+RUNNERS = tuple(TARGETS)
+CONTAINERS = ("podman", "crun")
+
+IN_HOST_KERNEL = ["spawn", "beam", "app", "http"]
+MARKS = {"qemu": ["spawn", "vmm", "kernel", "init", "beam", "app", "http"],
+         "podman": IN_HOST_KERNEL, "crun": IN_HOST_KERNEL, "process": IN_HOST_KERNEL}
+
+ANSWERED = BootOptions(probe=Probe(8080), until="http")
+
+
+@pytest.fixture
+def place(store: Store, fresh_store: Store) -> Store:
+    """A store with a registry of its own, and the cache that all tests share."""
+    return Store(store.cache, fresh_store.state)
+
+
+def image_of(store: Store, runner: str) -> Image:
+    release = release_from_cell(store, "hello", HELLO, ports=(8080,))
+    target, flavour = TARGETS[runner]
+    return build_image(store, release, target, flavour)
+
+
+@contextmanager
+def booted(place: Store, runner: str, options: BootOptions = ANSWERED, **named: str) -> Iterator[Machine]:
+    machine = boot(place, image_of(place, runner), runner, options, **named)
+    try:
+        yield machine
+    finally:
+        machine.stop()
+
+
+def get(machine: Machine) -> str:
+    assert machine.url is not None
+    with urllib.request.urlopen(machine.url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def family(machine: Machine) -> list[ProcessId]:
+    """Every process on this host that has to do with the machine."""
+    directory = machine.console.path.parent
+    own = machine.record.process
+    assert own is not None
+    named = [p for entry in Path("/proc").iterdir() if entry.name.isdecimal() and (p := _mentions(entry, machine.id))]
+    return [*{own, *proc.descendants(own), *runner_of(machine.record).payload(machine.record, directory), *named}]
+
+
+def _mentions(entry: Path, text: str) -> ProcessId | None:
+    try:
+        return proc.identify(int(entry.name)) if text.encode() in (entry / "cmdline").read_bytes() else None
+    except OSError:
+        return None
+
+
+def assert_nothing_is_left(place: Store, family: list[ProcessId]) -> None:
+    assert [process for process in family if process.alive] == []
+    assert machines(place) == []
+    assert [path.name for path in (place.state / "machines").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_machine_boots_answers_is_measured_and_leaves_nothing(place: Store, runner: str) -> None:
+    with booted(place, runner) as machine:
+        assert get(machine) == "hello"
+        assert list(machine.marks) == MARKS[runner]
+        times = [mark.at for mark in machine.marks.values()]
+        assert times == sorted(times)
+        assert times[0] == 0.0
+        assert "listening in red" in machine.console.lines()
+        memory = machine.memory()
+        assert memory.beam is not None
+        assert 5_000_000 < memory.beam < memory.payload < 240_000_000
+        assert (memory.overhead == 0) is (runner == "process")
+        assert memory.overhead < 400_000_000
+        assert machine.accelerator == ("native" if runner != "qemu" else prove_accelerator(place).name)
+        whole = family(machine)
+        assert len(whole) >= 1
+        assert machine.exit_code is None
+        mounts = Path("/proc/mounts").read_text()
+        assert machine.id not in mounts
+        began = time.monotonic()
+        machine.stop()
+        assert time.monotonic() - began < 4.0
+    assert not machine.alive
+    assert "listening in red" in machine.console.text()
+    assert_nothing_is_left(place, whole)
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/unibeam-{machine.id}"))
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_every_port_listens_on_the_loopback_address_of_this_host(place: Store, runner: str) -> None:
+    wanted = any_free()
+    options = dataclasses.replace(ANSWERED, ports=((wanted, 8080),))
+    with booted(place, runner, options) as machine:
+        assert machine.ports == {8080: wanted}
+        assert machine.url == f"http://127.0.0.1:{wanted}/"
+        assert get(machine) == "hello"
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_users_variables_reach_the_program(place: Store, runner: str) -> None:
+    options = dataclasses.replace(ANSWERED, env=(("GREETING", "hello world"),))
+    with booted(place, runner, options) as machine:
+        assert get(machine) == "hello world"
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_program_that_halts_at_start_is_reported_with_its_own_words(place: Store, runner: str) -> None:
+    with pytest.raises(BootFailed) as caught:
+        boot(place, image_of(place, runner), runner, BootOptions(env=(("MISBEHAVE", "halt"),)))
+    assert caught.value.message == "hello crashed at start with exit code 3."
+    assert "hello: cannot find my configuration" in caught.value.details
+    assert_nothing_is_left(place, [])
+
+
+@pytest.mark.parametrize("runner", ["qemu", "process"])
+def test_a_program_that_crashes_at_start_is_reported_with_its_reason(place: Store, runner: str) -> None:
+    with pytest.raises(BootFailed) as caught:
+        boot(place, image_of(place, runner), runner, BootOptions(env=(("MISBEHAVE", "crash"),)))
+    assert caught.value.message.startswith("hello crashed at start with exit code ")
+    assert any("no_configuration" in line for line in caught.value.details)
+    assert_nothing_is_left(place, [])
+
+
+def test_a_program_that_hangs_is_ended_at_its_deadline(place: Store) -> None:
+    began = time.monotonic()
+    with pytest.raises(BootFailed) as caught:
+        boot(place, image_of(place, "process"), "process", BootOptions(env=(("MISBEHAVE", "hang"),), deadline=3))
+    assert time.monotonic() - began < 8.0
+    assert caught.value.message == "hello did not reach app within 3.00 s; the last mark seen was beam."
+    assert_nothing_is_left(place, [])
+
+
+def test_a_guest_that_eats_its_memory_is_reported_with_a_way_out(place: Store) -> None:
+    with pytest.raises(BootFailed) as caught:
+        boot(place, image_of(place, "qemu"), "qemu", BootOptions(env=(("MISBEHAVE", "eat"),)))
+    assert caught.value.message == "hello ran out of memory with 256 MB."
+    assert caught.value.hint == "Give it more: --mem 512."
+
+
+@pytest.mark.parametrize("mem_mb", [40, 96])
+def test_a_guest_with_too_little_memory_is_reported_within_its_deadline(place: Store, mem_mb: int) -> None:
+    with pytest.raises(BootFailed) as caught:
+        boot(place, image_of(place, "qemu"), "qemu", BootOptions(mem_mb=mem_mb, deadline=60))
+    assert f"{mem_mb} MB" in caught.value.message
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Give it more: --mem ")
+    assert_nothing_is_left(place, [])
+
+
+@pytest.mark.parametrize("runner", CONTAINERS)
+def test_a_container_that_eats_its_memory_is_killed_and_reported(place: Store, runner: str) -> None:
+    from unibeam_nb import tools
+    from unibeam_nb.machine import ways
+
+    with booted(place, runner):
+        way = ways.remembered(place, tools.find(runner))
+    if way is None or not way.cgroups:
+        pytest.skip(f"{runner} cannot use cgroups on this host, so it cannot limit memory")
+    with pytest.raises(BootFailed) as caught:
+        boot(place, image_of(place, runner), runner, BootOptions(mem_mb=64, env=(("MISBEHAVE", "eat"),)))
+    assert "64 MB" in caught.value.message
+
+
+def test_a_file_that_is_no_kernel_is_reported_with_qemus_words(place: Store, tmp_path: Path) -> None:
+    image = image_of(place, "qemu")
+    (tmp_path / "initramfs").symlink_to(image.file("initramfs"))
+    (tmp_path / "kernel").write_bytes(b"this is not a kernel" * 5000)
+    with pytest.raises(BootFailed) as caught:
+        boot(place, dataclasses.replace(image, path=tmp_path), "qemu", BootOptions(accelerator="tcg", deadline=20))
+    assert caught.value.message == "QEMU could not start hello (exit status 1)."
+    assert any("kernel" in line for line in caught.value.details)
+
+
+def test_a_kernel_that_says_nothing_is_reported_as_the_wrong_one(place: Store, tmp_path: Path) -> None:
+    # A boot-protocol header (Documentation/x86/boot.rst) over code that only loops: it loads, runs, and is silent.
+    kernel = bytearray(64 << 10)
+    kernel[0x1f1], kernel[0x1fe:0x200], kernel[0x200:0x202] = 4, b"\x55\xaa", b"\xeb\x66"
+    kernel[0x202:0x206], kernel[0x206:0x208] = b"HdrS", b"\x0c\x02"
+    kernel[0x211], kernel[0x22c:0x230] = 1, (0x7fffffff).to_bytes(4, "little")
+    kernel[0x268:0x26a] = b"\xeb\xfe"
+    image = image_of(place, "qemu")
+    (tmp_path / "initramfs").symlink_to(image.file("initramfs"))
+    (tmp_path / "kernel").write_bytes(kernel)
+    with pytest.raises(BootFailed) as caught:
+        boot(place, dataclasses.replace(image, path=tmp_path), "qemu", BootOptions(accelerator="tcg", deadline=6))
+    assert caught.value.message == "The kernel of hello printed nothing within 6.00 s."
+    assert caught.value.hint is not None
+    assert "wrong kernel" in caught.value.hint
+    assert_nothing_is_left(place, [])
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_port_in_use_is_refused_before_anything_starts(place: Store, runner: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortInUse) as caught:
+            boot(place, image_of(place, runner), runner, BootOptions(ports=((port, 8080),)))
+    assert caught.value.message.startswith(f"Port {port} on 127.0.0.1 is in use by ")
+    assert f"(pid {os.getpid()})" in caught.value.message
+    assert_nothing_is_left(place, [])
+
+
+def test_two_machines_share_the_host_without_sharing_a_port(place: Store) -> None:
+    with booted(place, "process") as first, booted(place, "process") as second:
+        assert (first.name, second.name) == ("hello", "hello-2")
+        assert first.ports[8080] != second.ports[8080]
+        assert get(first) == get(second) == "hello"
+        with pytest.raises(MachineError, match=r"^A machine called hello is running already\."):
+            boot(place, image_of(place, "process"), "process", name="hello")
+
+
+def test_a_program_that_ends_by_itself_is_known_to_have_ended(place: Store) -> None:
+    with booted(place, "process") as machine:
+        assert machine.record.process is not None
+        proc.send(machine.record.process, signal.SIGTERM)
+        ends = time.monotonic() + 10
+        while machine.alive:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        assert machine.exit_code == 0
+        assert [m.alive for m in machines(place)] == [False]
+
+
+BOOT_AND_LEAVE = """
+    import json, os, signal, sys, time
+    from pathlib import Path
+    from unibeam_nb.machine import BootOptions, boot
+    from unibeam_nb.model import Image, Probe, from_json
+    from unibeam_nb.store import Store
+    cache, state, image, runner = sys.argv[1:]
+    machine = boot(Store(Path(cache), Path(state)), from_json(Image, json.loads(image)), runner,
+                   BootOptions(probe=Probe(8080), until="http"))
+    print(machine.id, flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def another_process(place: Store, runner: str) -> Iterator[subprocess.Popen[str]]:
+    from unibeam_nb.model import dump
+
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(BOOT_AND_LEAVE), str(place.cache), str(place.state),
+         dump(image_of(place, runner)), runner], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with child:
+        yield child
+        child.kill()
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_machine_survives_an_interrupt_and_the_end_of_who_booted_it(place: Store, runner: str) -> None:
+    with another_process(place, runner) as child:
+        assert child.stdout is not None
+        name = child.stdout.readline().strip()
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.wait(timeout=20) != 0
+    machine = find_machine(place, name)
+    try:
+        assert machine.alive
+        assert get(machine) == "hello"
+        assert machine.memory().payload > 5_000_000
+        assert list(machine.marks) == MARKS[runner]
+        assert "listening in red" in machine.console.text()
+        whole = family(machine)
+        assert clean(place)[0] == f"Stopped hello ({machine.id}, {machine.arm})."
+    finally:
+        machine.stop()
+    assert not machine.alive
+    assert_nothing_is_left(place, whole)
+
+
+def test_clean_takes_what_is_ours_and_nothing_else(place: Store, tmp_path: Path) -> None:
+    other = Store(place.cache, tmp_path / "other")
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        with booted(other, "process") as theirs:
+            ours = boot(place, image_of(place, "process"), "process", ANSWERED)
+            assert clean(place) == [f"Stopped hello ({ours.id}, release@process)."]
+            assert not ours.alive
+            assert theirs.alive
+            assert get(theirs) == "hello"
+            assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.parametrize("runner", ["qemu", "process"])
+def test_work_that_is_cancelled_leaves_no_machine(place: Store, runner: str) -> None:
+    cancelled = threading.Event()
+    image = image_of(place, runner)
+    prove_accelerator(place)
+
+    def stop_soon(event: StepEvent) -> None:
+        if event.kind == "begin" and event.title.startswith("Booting hello"):
+            threading.Timer(1.0, cancelled.set).start()
+
+    with listening(stop_soon, cancelled=cancelled), pytest.raises(Cancelled):
+        boot(place, image, runner, BootOptions(env=(("MISBEHAVE", "hang"),)))
+    assert_nothing_is_left(place, [])
+
+
+def test_an_interrupt_during_a_boot_leaves_no_machine(place: Store) -> None:
+    image = image_of(place, "process")
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        boot(place, image, "process", BootOptions(env=(("MISBEHAVE", "hang"),)))
+    timer.join()
+    assert_nothing_is_left(place, [])
+
+
+def test_podman_keeps_to_itself(place: Store) -> None:
+    own = places(place)
+    assert own.root.is_relative_to(place.cache)
+    with booted(place, "podman") as machine:
+        listed = subprocess.run(["podman", "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True,
+                                check=False)
+        assert machine.id not in listed.stdout
+
+
+@pytest.mark.parametrize("runner", CONTAINERS)
+def test_a_containers_root_is_writable_and_the_cached_one_stays_unchanged(place: Store, runner: str) -> None:
+    from unibeam_nb.store import digest_tree
+
+    image = image_of(place, runner)
+    before = digest_tree(image.file("rootfs"))
+    with booted(place, runner) as machine:
+        inside = runner_of(machine.record).payload(machine.record, machine.console.path.parent)[0]
+        root = Path(f"/proc/{inside.pid}/root")
+        if os.geteuid() != 0:
+            pytest.skip("only root may look into a container's root")
+        (root / "var/lib/unibeam/note").write_text("written")
+        assert (root / "var/lib/unibeam/note").read_text() == "written"
+    assert digest_tree(image.file("rootfs")) == before
+
+
+def test_the_accelerator_is_proved_within_ten_seconds_and_once(fresh_store: Store, store: Store) -> None:
+    place = Store(store.cache, fresh_store.state)
+    image_of(place, "qemu")
+    events: list[StepEvent] = []
+    began = time.monotonic()
+    with listening(events.append):
+        found = prove_accelerator(place)
+        assert time.monotonic() - began < 10.0
+        assert prove_accelerator(place) == found
+    notes = [event.title for event in events if event.kind == "note"]
+    assert len(notes) == (1 if found.name == "tcg" else 0)
+    if found.name == "tcg":
+        with pytest.raises(MachineError, match=r"^KVM does not work on this host: "):
+            prove_accelerator(place, "kvm")
+
+
+def test_the_tiny_guest_of_the_proof_really_boots(store: Store) -> None:
+    assert boot_tiny(store, "tcg", image_of(store, "qemu").file("kernel"), 60.0) is None
+
+
+def test_a_tiny_guest_that_does_not_come_up_is_given_up_in_time(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"this is not a kernel" * 5000)
+    reason = boot_tiny(store, "tcg", tmp_path / "kernel", 5.0)
+    assert reason is not None
+    assert reason.startswith("QEMU gave up (")
+    assert reason.endswith(").")

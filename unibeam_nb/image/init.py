@@ -1,0 +1,38 @@
+"""Our PID 1, compiled once per source, compiler and C library."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from unibeam_nb import process, tools
+from unibeam_nb.errors import ImageError
+from unibeam_nb.progress import step
+from unibeam_nb.store import Store, digest, digest_file
+
+SOURCE = Path(__file__).parent.parent / "guest" / "init.c"
+FLAGS = ("-static", "-std=gnu11", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections",
+         "-Wl,--gc-sections", "-Wl,-z,noseparate-code", "-Wl,--build-id=none")
+
+
+def compiled_init(store: Store) -> Path:
+    """The static executable. Raises ToolMissing without musl-gcc, and ImageError on a host that is not x86-64."""
+    if platform.machine() != "x86_64":
+        raise ImageError(f"linux images cannot be built on {platform.machine()} hosts.", "Use an x86-64 host.")
+    compiler = tools.find("musl-gcc")
+    library = process.run([compiler, "-print-file-name=libc.a"], timeout=60).stdout.strip()
+    key = digest(SOURCE.read_bytes(), FLAGS, compiler_version(), digest_file(Path(library)))[:32]
+
+    def make(place: Path) -> None:
+        with step("Compiling PID 1"):
+            # Compiled from a copy under a fixed name and directory, so that no path of this host gets in.
+            (place / "init.c").write_bytes(SOURCE.read_bytes())
+            process.run([compiler, *FLAGS, "-o", "init", "init.c"], cwd=place)
+
+    entry, _ = store.build("init", key, make)
+    return entry / "init"
+
+
+def compiler_version() -> str:
+    """What the C compiler behind musl-gcc calls itself, for example ``12.2.0``."""
+    return process.run([tools.find("musl-gcc"), "-dumpfullversion"], timeout=60).stdout.strip()

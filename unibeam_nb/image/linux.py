@@ -1,0 +1,132 @@
+"""The ``linux`` target: a kernel and an initramfs in which the release is the only program.
+
+The kernel unpacks the initramfs into memory and starts ``/init``, our PID 1 (``guest/init.c``), which starts the
+release's emulator.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from unibeam_nb.errors import ImageError
+from unibeam_nb.image import kmod, root
+from unibeam_nb.image.entries import library_versions, make_image
+from unibeam_nb.image.formats import cpio, lz4
+from unibeam_nb.image.init import compiled_init, compiler_version
+from unibeam_nb.image.kernels import Kernel, stock_kernel
+from unibeam_nb.image.tree import Entry, Tree, device, file, parts, tree
+from unibeam_nb.model import Image, Part, Release
+from unibeam_nb.progress import checkpoint, note, progress, step
+from unibeam_nb.store import Store, digest, digest_file
+
+COMPRESSIONS = ("lz4", "zstd", "none")
+"""How the initramfs is packed: lz4 unpacks fastest, zstd is smallest, none is neither but needs no unpacking."""
+
+ZSTD_LEVEL = 19
+
+
+def build_linux(store: Store, release: Release, kernel: Kernel | None, compression: str) -> Image:
+    """The linux image of a release, with the distribution's kernel unless one is given."""
+    if compression not in COMPRESSIONS:
+        raise ImageError(f"{compression!r} is not a compression of linux images.",
+                         f"Choose one of {', '.join(COMPRESSIONS)}.")
+    kernel = kernel or stock_kernel(store)
+    libraries = root.release_libraries(release)
+    init = compiled_init(store)
+    modules = wanted_modules(kernel)
+    packers = library_versions(*_packers(compression))
+    inputs = {
+        "kernel": [kernel.version, kernel.sha256], "init": digest_file(init), "compression": compression,
+        "packer": packers,
+        "modules": [[module.name, digest(module.data)] for module in modules],
+        "libraries": {path: digest_file(source) for path, source in libraries.items()}}
+
+    def fill(place: Path, key: str) -> Image:
+        assert kernel is not None
+        whole = compose(release, libraries, init, modules)
+        shutil.copyfile(kernel.path, place / "kernel")
+        with step("Packing the initramfs"):
+            _write(place / "initramfs", whole, compression)
+        sizes = (Part("kernel", (place / "kernel").stat().st_size), *parts(whole))
+        return Image(
+            release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / "initramfs")),
+            release.sha256, sum((place / name).stat().st_size for name in ("kernel", "initramfs")),
+            sum(part.bytes for part in sizes), sizes, (("kernel", "kernel"), ("initramfs", "initramfs")),
+            release.launch, release.ports, kernel.version, (("gcc", compiler_version()), *packers))
+
+    return make_image(store, release, "linux", "", inputs, fill)
+
+
+def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
+    """The modules that go into the image, in load order; says so when the guest will have no network."""
+    if kernel.modules is None:
+        return ()
+    modules = kmod.Modules(kernel.modules)
+    missing = modules.missing(kmod.REQUIRED)
+    if missing:
+        note(f"The kernel {kernel.version} comes without {' and '.join(missing)}: the machine will have no network.")
+    return modules.closure(kmod.WANTED)
+
+
+def compose(release: Release, libraries: Mapping[str, Path], init: Path, modules: Iterable[kmod.Module]) -> Tree:
+    """The root file system of the guest."""
+    entries = [*root.common_entries(), *root.library_entries(libraries), *root.release_entries(release),
+               file("init", init, 0o755, part="init"),
+               # The kernel opens these before anything is mounted; without /dev/null the BEAM spins for ever.
+               device("dev/console", 5, 1, 0o600), device("dev/null", 1, 3, 0o666)]
+    paths = []
+    for module in modules:
+        paths.append(f"/lib/modules/{module.name}.ko")
+        entries.append(file(paths[-1].lstrip("/"), module.data, part="kernel modules"))
+    environment = [f"{key}={value}" for key, value in root.environment(release).items()]
+    entries += [file("etc/unibeam/modules", _lines("module path", paths)),
+                file("etc/unibeam/argv", _lines("argument", release.launch.argv())),
+                file("etc/unibeam/env", _lines("variable", environment))]
+    return tree(entries)
+
+
+def _lines(what: str, items: Iterable[str]) -> str:
+    """The items as lines. PID 1 reads one item per line, so an item with a line end in it is refused."""
+    lines = list(items)
+    bad = next((line for line in lines if "\n" in line or "\0" in line), None)
+    if bad is not None:
+        raise ImageError(f"The {what} {bad!r} of this release has a line end in it, which a linux image cannot hold.",
+                         "Move it into the release's sys.config.")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _packers(compression: str) -> tuple[str, ...]:
+    return {"lz4": ("lz4",), "zstd": ("zstandard",), "none": ()}[compression]
+
+
+def _write(path: Path, whole: Tree, compression: str) -> None:
+    pieces = cpio.write(_counted(whole))
+    if compression == "lz4":
+        pieces = lz4.compress(pieces)
+    elif compression == "zstd":
+        pieces = _zstd(pieces)
+    with path.open("wb") as stream:
+        for piece in pieces:
+            checkpoint()
+            stream.write(piece)
+
+
+def _zstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A zstd stream. One thread, because the bytes depend on their number."""
+    import zstandard
+
+    packer = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True, threads=0).compressobj()
+    for piece in pieces:
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def _counted(whole: Tree) -> Iterator[Entry]:
+    total = sum(entry.size for entry in whole.values()) or 1
+    done = 0
+    for entry in whole.values():
+        yield entry
+        done += entry.size
+        progress(done / total)
