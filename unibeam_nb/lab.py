@@ -289,7 +289,7 @@ class Lab:
         from unibeam_nb.bench.plan import make_plan, plan_from_toml
 
         if toml is not None and toml.strip():
-            return plan_from_toml(toml, source=name)
+            return plan_from_toml(toml, source=name, ports=self.named(name).release.ports if name else ())
         if name is None:
             raise UsageError("Say what to measure.", "Name a build, for example '%unibeam bench hello -n 10'.")
         first = arms or ("linux@qemu",)
@@ -297,7 +297,7 @@ class Lab:
         ports = self.named(name).release.ports
         return make_plan(name, chosen, blocks=blocks, warmup=warmup, seed=seed, mem_mb=mem_mb, vcpus=vcpus,
                          probe=Probe.parse(http, ports) if http else None,
-                         until=until or ("http" if http else "app"), deadline=deadline, accelerator=accelerator)
+                         until=until or ("http" if http else None), deadline=deadline, accelerator=accelerator)
 
     def experiments(self) -> list[str]:
         """The names of the experiments on disk, oldest first."""

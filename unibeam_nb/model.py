@@ -121,7 +121,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an image: ``kernel``, ``init``, ``kernel modules``, ``libraries``, ``erts``, ``base``,
+    """One part of an image: ``linux kernel``, ``init``, ``kernel modules``, ``libraries``, ``erts``, ``base``,
     ``configuration`` or an application's name. ``bytes`` is its unpacked size."""
 
     name: str
@@ -275,6 +275,12 @@ class Probe:
             raise UsageError("It is not known which port to ask.",
                              "Build with --port 8080, or write 8080/ instead of /.")
         return cls(port, found[1] or "http", found[3] or "/")
+
+    @classmethod
+    def usual(cls, port: int) -> Probe:
+        """What a client would ask a service on this port, where nothing else was said (IANA's port registry)."""
+        schemes = {443: "https", 8443: "https", 1883: "tcp", 5671: "tcp", 5672: "tcp", 8883: "tcp"}
+        return cls(port, schemes.get(port, "http"))
 
     def __str__(self) -> str:
         return f"{self.scheme}:{self.port}{'' if self.scheme == 'tcp' else self.path}"

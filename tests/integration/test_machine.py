@@ -307,8 +307,10 @@ def another_process(place: Store, runner: str) -> Iterator[subprocess.Popen[str]
         [sys.executable, "-c", textwrap.dedent(BOOT_AND_LEAVE), str(place.cache), str(place.state),
          dump(image_of(place, runner)), runner], stdout=subprocess.PIPE, text=True, start_new_session=True)
     with child:
-        yield child
-        child.kill()
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("runner", RUNNERS)

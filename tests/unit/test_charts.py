@@ -44,7 +44,7 @@ def experiment(count: int, *, accelerator: str = "tcg", blocks: int = 8, fail: s
             memory = Memory(90_000_000 if "linux" in arm else 30_000_000, 20_000_000, 19_000_000)
             samples.append(Sample(arm, block, len(samples), False, arm != fail, "", marks, memory,
                                   accelerator=accelerator if "linux" in arm else "native", host="h"))
-    parts = [Part("kernel", 14_000_000), Part("base", 70_000_000), Part("libraries", 6_000_000),
+    parts = [Part("linux kernel", 14_000_000), Part("base", 70_000_000), Part("libraries", 6_000_000),
              Part("erts", 5_000_000), Part("stdlib", 2_000_000), Part("init", 40_000)]
     images = {arm: {"target": arm.split("@")[0].split("+")[0], "flavour": "", "sha256": arm.split("@")[0],
                     "shipped_bytes": 40_000_000, "unpacked_bytes": 97_040_000, "parts": to_json(parts)}

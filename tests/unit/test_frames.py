@@ -16,7 +16,7 @@ from unibeam_nb.errors import BenchError
 from unibeam_nb.model import Arm, Image, Launch, Memory, Part, Sample, to_json
 
 ARMS = ("linux@qemu", "oci+scratch@podman", "oci+scratch@crun")
-PARTS = {"linux": [Part("kernel", 14_000_000), Part("configuration", 4), Part("erts", 5_000_000),
+PARTS = {"linux": [Part("linux kernel", 14_000_000), Part("configuration", 4), Part("erts", 5_000_000),
                    Part("init", 40_000), Part("kernel", 900_000), Part("kernel modules", 200_000),
                    Part("libraries", 6_000_000), Part("stdlib", 1_700_000)],
          "oci": [Part("erts", 5_000_000), Part("kernel", 900_000), Part("libraries", 6_000_000)]}

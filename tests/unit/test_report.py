@@ -32,7 +32,7 @@ def experiment(tmp_path: Path, blocks: int = 7) -> Experiment:
                 Memory(30_000_000, 10_000_000, 19_000_000), accelerator="tcg" if "qemu" in arm else "native", host="h",
                 error=f"The machine did not answer.\n{EVIL}" if failed else ""))
     image = {"name": "hello", "target": "linux", "flavour": "", "release_sha256": "r", "shipped_bytes": 8_000_000,
-             "unpacked_bytes": 19_000_000, "parts": to_json([Part("kernel", 14_000_000), Part("erts", 5_000_000)]),
+             "unpacked_bytes": 19_000_000, "parts": to_json([Part("linux kernel", 14_000_000), Part("erts", 5_000)]),
              "kernel": "6.1.0-cloud", "tools": [["lz4", "4.4"]], "erts": "erts-13"}
     header = {"plan": to_json(plan), "date": "2026-01-02T03:04:05+00:00", "host_id": "abc",
               "tools": {"unibeam": "0.1.0"},

@@ -38,7 +38,8 @@ PART_GROUPS = ("Linux kernel", "kernel modules", "base system", "libraries", "ER
                "init and configuration")
 """What :func:`sizes_frame` groups an image's parts into, in the order of a stack."""
 
-_GROUP_OF = {"kernel modules": "kernel modules", "base": "base system", "libraries": "libraries",
+_GROUP_OF = {"linux kernel": "Linux kernel", "kernel modules": "kernel modules", "base": "base system",
+             "libraries": "libraries",
              "erts": "ERTS (the BEAM)", "init": "init and configuration", "configuration": "init and configuration"}
 
 
@@ -138,25 +139,13 @@ def sizes_frame(source: Experiment | Mapping[str, Image]) -> pd.DataFrame:
     for arms, about in _images(source):
         label = arms[0].partition("@")[0]
         groups = dict.fromkeys(PART_GROUPS, 0)
-        for name, count in _grouped(about["target"], about["parts"]):
-            groups[name] += count
+        for name, count in about["parts"]:
+            groups[_GROUP_OF.get(name, "OTP applications")] += count
         rows += [{"image": label, "arms": arms, "measure": "unpacked", "part": group, "bytes": count}
                  for group, count in groups.items() if count]
         rows.append({"image": label, "arms": arms, "measure": "shipped", "part": "all",
                      "bytes": about["shipped_bytes"]})
     return _tidy(rows, SIZES, {"bytes": "int64"})
-
-
-def _grouped(target: str, parts: Sequence[tuple[str, int]]) -> Iterable[tuple[str, int]]:
-    """Parts by group. OTP has an application called ``kernel`` too: Linux's is the first part of that name
-    in a ``linux`` image, and no part of any other."""
-    linux_kernel = target == "linux"
-    for name, count in parts:
-        if name == "kernel" and linux_kernel:
-            linux_kernel = False
-            yield "Linux kernel", count
-        else:
-            yield _GROUP_OF.get(name, "OTP applications"), count
 
 
 def _images(source: Experiment | Mapping[str, Image]) -> list[tuple[tuple[str, ...], dict[str, Any]]]:

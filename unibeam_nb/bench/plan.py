@@ -222,7 +222,7 @@ def resolve(plan: Plan, ports: tuple[int, ...]) -> Plan:
         if not ports:
             raise UsageError(f"{plan.source} serves no port, so no HTTP answer can be waited for.",
                              "Build it with --port 8080, or write until = \"app\".")
-        probe = Probe(ports[0])
+        probe = Probe.usual(ports[0])
     return dataclasses.replace(plan, until=until, probe=probe)
 
 

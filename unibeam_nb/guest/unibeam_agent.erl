@@ -23,8 +23,11 @@ beam() ->
             prepare()
     end.
 
-%% `-s unibeam_agent ready` comes last on the command line: every application is started then.
+%% `-s unibeam_agent ready` comes last on the command line: every application is started then. The question
+%% to the application controller is answered only after it has dealt with an application that failed, which
+%% ends the node: a crash at start can never count as a good boot.
 ready() ->
+    _ = application:which_applications(infinity),
     mark("app", memory()),
     _ = persistent_term:erase(?MODULE),
     ok.

@@ -49,7 +49,7 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
         shutil.copyfile(kernel.path, place / "kernel")
         with step("Packing the initramfs"):
             _write(place / "initramfs", whole, compression)
-        sizes = (Part("kernel", (place / "kernel").stat().st_size), *parts(whole))
+        sizes = (Part("linux kernel", (place / "kernel").stat().st_size), *parts(whole))
         return Image(
             release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / "initramfs")),
             release.sha256, sum((place / name).stat().st_size for name in ("kernel", "initramfs")),
