@@ -1,7 +1,7 @@
 """Run the quickstart notebook headless and leave what it made in ``out/`` (or the directory named).
 
     out/01_quickstart.ipynb    the executed notebook
-    out/report.html            one self-contained report
+    out/report.html            one self-contained report, written by its last cell but one
     out/boot.svg, boot.png     and the same for stages, size, memory
 """
 
@@ -46,10 +46,7 @@ def main(out: Path) -> int:
         return 1
     finally:
         nbformat.write(notebook, out / NOTEBOOK.name)
-    lab = Lab()
-    experiment = lab.experiment()
-    save_charts(experiment, out)
-    lab.report(experiment, out / "report.html")
+    save_charts(Lab().experiment(), out)
     print(f"Done in {time.monotonic() - began:.0f} s. Look at:")
     for path in sorted(out.iterdir()):
         print(f"  {path}")

@@ -153,14 +153,19 @@ class Image:
     kernel: str = ""
     tools: tuple[tuple[str, str], ...] = ()
     cached: bool = False
+    options: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The image's half of an arm: target, flavour, options, as in ``oci+slim``."""
+        return "+".join(filter(None, (self.target, self.flavour, *self.options)))
 
     def file(self, name: str) -> Path:
         """The path of the artefact called ``name``."""
         return self.path / dict(self.files)[name]
 
     def __repr__(self) -> str:
-        kind = "+".join(filter(None, (self.target, self.flavour)))
-        return (f"<Image {self.name} {kind}: {format_bytes(self.shipped_bytes)} shipped, "
+        return (f"<Image {self.name} {self.kind}: {format_bytes(self.shipped_bytes)} shipped, "
                 f"{format_bytes(self.unpacked_bytes)} unpacked, sha256 {self.sha256[:12]}>")
 
 
@@ -222,17 +227,20 @@ class Arm:
         if runner not in RUNNERS_OF[target]:
             raise UsageError(f"{runner} cannot run a {target} image.",
                              f"{target} runs on {', '.join(RUNNERS_OF[target])}.")
-        known = FLAVOURS if target == "oci" else ()
+        known = options_of(target)
         for option in options:
             if option not in known:
                 raise UsageError(f"{text.strip()!r} has the unknown option {option!r}.",
                                  f"Options of {target} are {', '.join(known)}." if known
                                  else f"The target {target} takes no options.")
-        if target == "oci" and not options:
-            options = ("scratch",)
-        if len(options) > 1:
-            raise UsageError(f"{text.strip()!r} has more than one flavour.", f"Choose one of {', '.join(known)}.")
-        return cls(target, options, runner)
+        flavours = [option for option in options if option in FLAVOURS]
+        if len(flavours) > 1:
+            raise UsageError(f"{text.strip()!r} has more than one flavour.", f"Choose one of {', '.join(FLAVOURS)}.")
+        if target == "oci" and not flavours:
+            flavours = [FLAVOURS[0]]
+        # One spelling for each arm: the flavour, then the options in the order of their table.
+        ordered = (*flavours, *(option for option in OPTIONS_OF[target] if option in options))
+        return cls(target, ordered, runner)
 
     @property
     def flavour(self) -> str:
@@ -245,6 +253,15 @@ class Arm:
 RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
     "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
 """Which runners take which target."""
+
+OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": (), "oci": (), "release": ()}
+"""What may be written behind a target besides a flavour, in the order in which an arm spells it."""
+
+
+def options_of(target: str) -> tuple[str, ...]:
+    """Every word that may follow ``+`` behind ``target``."""
+    return (*(FLAVOURS if target == "oci" else ()), *OPTIONS_OF[target])
+
 
 DEFAULT_ARM_OF: Mapping[str, str] = {
     "qemu": "linux@qemu", "podman": "oci+scratch@podman", "crun": "oci+scratch@crun", "process": "release@process"}

@@ -139,11 +139,16 @@ class Store:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory with everything in it, also where a directory was made read-only."""
+    """Remove a directory with everything in it, also where a directory was made read-only or closed."""
     def unlock(function: Callable[..., Any], name: str, _info: Any) -> None:
         with contextlib.suppress(OSError):
             Path(name).parent.chmod(0o700)
-            function(name)
+            if function in (os.unlink, os.rmdir):
+                function(name)
+            elif Path(name).lstat().st_mode & 0o40700 == 0o40000:
+                # A directory without rights for its owner, as an overlay's work directory is.
+                Path(name).chmod(0o700)
+                remove_tree(Path(name))
 
     shutil.rmtree(path, onerror=unlock)
 

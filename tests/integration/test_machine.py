@@ -385,6 +385,20 @@ def test_podman_keeps_to_itself(place: Store) -> None:
         assert machine.id not in listed.stdout
 
 
+def test_clean_removes_a_container_whose_machine_was_forgotten_and_spares_others(place: Store, tmp_path: Path) -> None:
+    from unibeam_nb.machine import registry
+
+    other = Store(place.cache, tmp_path / "other")
+    with booted(other, "podman") as theirs, booted(place, "podman") as ours:
+        whole = family(ours)
+        registry.forget(ours.console.path.parent)
+        assert clean(place) == [f"Removed the container unibeam-{ours.id}, which no machine owned."]
+        assert proc.wait(whole, 5.0)
+        assert not list(Path("/sys/fs/cgroup").glob(f"*/unibeam-{ours.id}"))
+        assert theirs.alive
+        assert get(theirs) == "hello"
+
+
 @pytest.mark.parametrize("runner", CONTAINERS)
 def test_a_containers_root_is_writable_and_the_cached_one_stays_unchanged(place: Store, runner: str) -> None:
     from unibeam_nb.store import digest_tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unibeam_nb.machine.podman_arguments import Places, base, pull, remove, run
+from unibeam_nb.machine.podman_arguments import Places, base, owned, pull, remove, run
 
 PLACES = Places(Path("/cache/root"), Path("/tmp/u"), Path("/cache/containers.conf"), Path("/cache/policy.json"))
 ARGV = ("/opt/release/bin/erlexec", "-noinput")
@@ -17,19 +17,20 @@ def test_every_call_uses_storage_of_our_own() -> None:
 
 def test_images_are_pulled_from_this_disk_only() -> None:
     assert pull(Path("/images/layout"), PLACES.policy)[-1] == "oci:/images/layout"
-    assert run("image", "name", ARGV, {})[run("image", "name", ARGV, {}).index("--pull") + 1] == "never"
+    assert "--pull never" in " ".join(run("image", "name", "me", ARGV, {}))
 
 
 def test_a_container_runs_in_the_foreground_on_the_hosts_network() -> None:
-    assert run("image", "unibeam-1", ARGV, {"PORT": "8080"}, directory=Path("/m"), mem_mb=64) == (
-        "run", "--rm", "--name", "unibeam-1", "--pull", "never", "--network", "host", "--log-driver", "none",
+    assert run("image", "unibeam-1", "me", ARGV, {"PORT": "8080"}, directory=Path("/m"), mem_mb=64) == (
+        "run", "--rm", "--name", "unibeam-1", "--label", "unibeam.owner=me", "--pull", "never", "--network", "host",
+        "--log-driver", "none",
         "--cgroup-parent", "/unibeam-1", "--memory", "64m", "--memory-swap", "64m",
         "--pidfile", "/m/container.pid", "--conmon-pidfile", "/m/conmon.pid", "--env", "PORT=8080",
         "--workdir", "/var/lib/unibeam", "--entrypoint", '["/opt/release/bin/erlexec"]', "image", "-noinput")
 
 
 def test_without_cgroups_no_limit_is_promised() -> None:
-    words = run("image", "unibeam-1", ARGV, {}, cgroups=False, mem_mb=64)
+    words = run("image", "unibeam-1", "me", ARGV, {}, cgroups=False, mem_mb=64)
     assert words[words.index("--cgroups") + 1] == "disabled"
     assert "--memory" not in words
     assert "--cgroup-parent" not in words
@@ -37,3 +38,7 @@ def test_without_cgroups_no_limit_is_promised() -> None:
 
 def test_removing_a_container_that_is_gone_is_no_error() -> None:
     assert remove("unibeam-1") == ("rm", "--force", "--ignore", "--time", "0", "unibeam-1")
+
+
+def test_containers_are_listed_by_their_owner() -> None:
+    assert owned("me") == ("ps", "--all", "--filter", "label=unibeam.owner=me", "--format", "{{.Names}}")

@@ -44,7 +44,7 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     Raises UsageError, ToolMissing, PortInUse before anything starts, MachineError when it cannot start, and
     BootFailed when it did not reach its mark. Then, and on Ctrl-C or Cancelled, nothing is left running.
     """
-    arm = Arm.parse("+".join(filter(None, (image.target, image.flavour))) + f"@{runner}")
+    arm = Arm.parse(f"{image.kind}@{runner}")
     with step(f"Booting {name or image.name} on {runner}"):
         accelerator = "native"
         if runner == "qemu":
@@ -52,7 +52,7 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
         for attempt in range(1, ATTEMPTS + 1):
             seat, record = _sit_down(store, image, arm, options, name, accelerator)
             try:
-                with _cleared_on_failure(seat, record):
+                with _cleared_on_failure(seat, record), ports.claimed(host for host, _ in seat.ports):
                     return _start(seat, record)
             except PortInUse:
                 if attempt == ATTEMPTS or any(host for host, _ in _wanted(image, options)):

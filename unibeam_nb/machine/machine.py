@@ -90,8 +90,8 @@ class Machine:
         process = self._record.process
         if process is None:
             return self.booting
-        code = children.reap(process.pid)
         alive = process.alive
+        code = children.reap(process.pid)
         if not alive and code is not None and self._code is None and self._record.runner != "qemu":
             self._code = code
         return alive

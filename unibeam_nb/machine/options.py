@@ -42,7 +42,7 @@ class BootOptions:
         if self.until not in UNTIL:
             raise UsageError(f"A boot cannot wait for {self.until!r}.", f"Choose one of {', '.join(UNTIL)}.")
         if self.until == "http" and self.probe is None:
-            raise UsageError("A boot that waits for http needs a probe.", "Give the port that answers: --probe 8080.")
+            raise UsageError("A boot that waits for http needs a probe.", "Say what to ask for, as in --http 8080/.")
         if self.mem_mb < 1 or self.vcpus < 1 or self.deadline <= 0:
             raise UsageError("Memory, processors and deadline must be positive.",
                              "For example --mem 256 --vcpus 1 --deadline 120.")
@@ -76,14 +76,20 @@ class Seat:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What this boot adds to the program's environment: ``PORT`` and the user's own.
+        """What this boot adds to the program's environment: schedulers, ``PORT`` and the user's own.
+
+        The emulator gets as many schedulers as there are processors in ``options``, in every runner alike: a
+        container that loads its code on all of the host's processors would be compared with a machine of one.
+        ``ERL_AFLAGS`` comes before the release's own flags (erl(1)), which may say otherwise.
 
         ``PORT`` is the number the program itself binds: inside a virtual machine the guest's, in a runner
         that shares the host's network the host's.
         """
+        count = self.options.vcpus
+        schedulers = {"ERL_AFLAGS": f"+S {count}:{count} +SDcpu {count}:{count}"}
         port = self.ports[:1]
         shown = {PORT_VARIABLE: str(port[0][1] if self.arm.runner == "qemu" else port[0][0])} if port else {}
-        return shown | dict(self.options.env)
+        return schedulers | shown | dict(self.options.env)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.ways import Way
 from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
 from unibeam_nb.progress import step
-from unibeam_nb.store import Store, digest, remove_tree
+from unibeam_nb.store import Store, digest
 
 
 def places(store: Store) -> Places:
@@ -89,8 +89,8 @@ def prepare(seat: Seat) -> Start:
 
     def attempt(way: Way) -> str | None:
         trial = f"{container_name(seat.id)}-trial"
-        words = podman_arguments.run(reference, trial, (launch.argv()[0], "+V"), launch.env(), cgroups=way.cgroups,
-                                     mem_mb=64)
+        words = podman_arguments.run(reference, trial, _owner(seat.store), (launch.argv()[0], "+V"), launch.env(),
+                                     cgroups=way.cgroups, mem_mb=64)
         done = process.run(command(seat.store, way, words), env=env, timeout=60, check=False)
         process.run(command(seat.store, way, podman_arguments.remove(trial)), env=env, timeout=60, check=False)
         ways.remove_cgroup(trial)
@@ -98,7 +98,7 @@ def prepare(seat: Seat) -> Start:
 
     way = ways.settle(seat.store, program, ways.candidates(copies=False), attempt)
     words = podman_arguments.run(
-        reference, container_name(seat.id), launch.argv(IMAGE_ROOT, IMAGE_STATE),
+        reference, container_name(seat.id), _owner(seat.store), launch.argv(IMAGE_ROOT, IMAGE_STATE),
         launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
         directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb)
     return Start(command(seat.store, way, words), CONSOLE, tuple(env.items()))
@@ -155,19 +155,19 @@ def halt(store: Store, record: Record, directory: Path, reap: Callable[[], objec
     return gone
 
 
+def _owner(store: Store) -> str:
+    return digest(str(store.state.absolute()))[:16]
+
+
 def clean(store: Store) -> list[str]:
-    """Remove containers that no machine owns any more, and what podman keeps for the host's boot.
-    Call this only while no machine of this store runs on podman. Images stay: they are a cache."""
-    home = store.cache / "podman"
-    if not (home / "root").is_dir():
+    """Remove the containers of this store that no machine owns any more. Call this only while no machine of this store
+    runs on podman. Images stay, they are a cache; so does podman's own state under /tmp, which ends with
+    the host's boot and which another store with the same cache may be using."""
+    if not (store.cache / "podman" / "root").is_dir() or not tools.locate("podman"):
         return []
-    lines: list[str] = []
-    if tools.locate("podman"):
-        way = ways.remembered(store, tools.find("podman")) or Way()
-        listed = process.run(command(store, way, ("ps", "--all", "--format", "{{.Names}}")),
-                             env=_environment(store), timeout=60, check=False)
-        for name in listed.stdout.split():
-            process.run(command(store, way, podman_arguments.remove(name)), env=_environment(store), timeout=60)
-            lines.append(f"Removed the container {name}, which no machine owned.")
-    remove_tree(_run_directory(home))
-    return lines
+    way, env = ways.remembered(store, tools.find("podman")) or Way(), _environment(store)
+    listed = process.run(command(store, way, podman_arguments.owned(_owner(store))), env=env, timeout=60, check=False)
+    for name in listed.stdout.split():
+        process.run(command(store, way, podman_arguments.remove(name)), env=env, timeout=60)
+        ways.remove_cgroup(name)
+    return [f"Removed the container {name}, which no machine owned." for name in listed.stdout.split()]

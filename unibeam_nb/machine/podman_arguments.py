@@ -15,6 +15,9 @@ from unibeam_nb.model import IMAGE_STATE
 
 PIDFILE, CONMON_PIDFILE = "container.pid", "conmon.pid"
 
+OWNER = "unibeam.owner"
+"""The label that says whose container it is: two registries may share one cache of images."""
+
 CONFIGURATION = """\
 # Written by unibeam, for its private containers only.
 [containers]
@@ -53,21 +56,27 @@ def pull(layout: Path, policy: Path) -> tuple[str, ...]:
     return ("pull", "--quiet", "--signature-policy", str(policy), f"oci:{layout}")
 
 
-def run(image: str, name: str, argv: Sequence[str], env: Mapping[str, str], *, directory: Path | None = None,
-        cgroups: bool = True, mem_mb: int | None = None) -> tuple[str, ...]:
+def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str, str], *,
+        directory: Path | None = None, cgroups: bool = True, mem_mb: int | None = None) -> tuple[str, ...]:
     """Run ``argv`` in the foreground on the host's network; the container is removed when it ends.
 
-    ``directory`` is where the pids of the container and its monitor are left. ``mem_mb`` is a limit in MiB,
-    which cannot be kept without ``cgroups``; the cgroup lies in one named like the container, which is
-    removed with it.
+    ``owner`` says whose registry of machines it belongs to. ``directory`` is where the pids of the container and
+    its monitor are left. ``mem_mb`` is a limit in MiB, which cannot be kept without ``cgroups``; the cgroup
+    lies in one named like the container, which is removed with it.
     """
     limit = ("--memory", f"{mem_mb}m", "--memory-swap", f"{mem_mb}m") if cgroups and mem_mb else ()
     pids = () if directory is None else ("--pidfile", str(directory / PIDFILE),
                                          "--conmon-pidfile", str(directory / CONMON_PIDFILE))
     variables = (word for key, value in env.items() for word in ("--env", f"{key}={value}"))
-    return ("run", "--rm", "--name", name, "--pull", "never", "--network", "host", "--log-driver", "none",
+    return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", "--network", "host",
+            "--log-driver", "none",
             *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids, *variables,
             "--workdir", IMAGE_STATE, "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])
+
+
+def owned(owner: str) -> tuple[str, ...]:
+    """List the names of all containers of one owner, running or not."""
+    return ("ps", "--all", "--filter", f"label={OWNER}={owner}", "--format", "{{.Names}}")
 
 
 def remove(name: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from unibeam_nb.errors import PortInUse, UsageError
 from unibeam_nb.model import RUNNERS_OF
@@ -13,8 +13,40 @@ SHARED_NETWORK = frozenset(RUNNERS_OF["oci"] + RUNNERS_OF["release"])
 """Runners whose program binds the host's port itself."""
 
 
+@contextlib.contextmanager
+def claimed(ports: Iterable[int]) -> Iterator[None]:
+    """Keep other boots on this host away from ``ports`` until the machine itself has bound them.
+
+    A claim is a socket in the abstract namespace of unix(7): it is seen by every user, belongs to one network
+    namespace just as a port does, and is gone with its process. Raises PortInUse where somebody was quicker.
+    """
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            claim = _claim(port)
+            if claim is None:
+                raise PortInUse(f"Port {port} on 127.0.0.1 is in use by a machine that is just being booted.",
+                                "Boot again, or let a free port be chosen.")
+            stack.enter_context(claim)
+        yield
+
+
+def _claim(port: int) -> socket.socket | None:
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0unibeam-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
 def is_free(port: int) -> bool:
-    """Whether a program could listen on this port now, on 127.0.0.1 as on all addresses."""
+    """Whether a program could listen on this port now, on 127.0.0.1 as on all addresses, and no machine that is
+    just being booted is about to."""
+    claim = _claim(port)
+    if claim is None:
+        return False
+    claim.close()
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

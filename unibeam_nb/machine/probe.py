@@ -29,20 +29,21 @@ PATIENCE = 5.0
 """An answer may take this many seconds: guests under emulation are slow, and one that is hung up on may crash."""
 
 
-def ask(probe: Probe, port: int, patience: float) -> bool:
-    """Whether one question is answered well within ``patience`` seconds. Nothing is raised: a refused or broken
-    connection, or none, is a bad answer."""
+def ask(probe: Probe, port: int, patience: float) -> float | None:
+    """The host's monotonic clock when one question was answered well, or None where it was not within ``patience``
+    seconds. Nothing is raised: a refused or broken connection, or none, is a bad answer."""
     try:
         if probe.scheme == "tcp":
             return _stays_open(port, patience)
         connection = _connection(probe, port, patience)
         try:
             connection.request("GET", probe.path, headers={"Connection": "close", "Accept": "*/*"})
-            return connection.getresponse().status < 400
+            good = connection.getresponse().status < 400
+            return time.monotonic() if good else None
         finally:
             connection.close()
     except (OSError, http.client.HTTPException):
-        return False
+        return None
 
 
 def _connection(probe: Probe, port: int, patience: float) -> http.client.HTTPConnection:
@@ -54,15 +55,17 @@ def _connection(probe: Probe, port: int, patience: float) -> http.client.HTTPCon
     return http.client.HTTPSConnection(ADDRESS, port, timeout=patience, context=context)
 
 
-def _stays_open(port: int, patience: float) -> bool:
+def _stays_open(port: int, patience: float) -> float | None:
     """QEMU's user network accepts before the guest does and hangs up when the guest refuses: a connection
-    counts when it is still open, or has sent something, a twentieth of a second later."""
+    counts, from the instant it was there, when it is still open, or has sent something, a quarter of a second
+    later."""
     with socket.create_connection((ADDRESS, port), timeout=patience) as connection:
-        connection.settimeout(0.05)
+        connected = time.monotonic()
+        connection.settimeout(0.25)
         try:
-            return connection.recv(1) != b""
+            return connected if connection.recv(1) else None
         except TimeoutError:
-            return True
+            return connected
 
 
 class Prober:
@@ -100,15 +103,17 @@ class Prober:
 
     def _run(self) -> None:
         while not self._ready.wait(EARLY):
-            if time.monotonic() >= self._early and self._good():
+            # A mere connection says nothing before `app`: QEMU's user network accepts on the guest's behalf.
+            if self._probe.scheme != "tcp" and time.monotonic() >= self._early and self._good():
                 return
         quick_until = time.monotonic() + 2.0
         while not self._stop.is_set() and not self._good():
             self._stop.wait(QUICK if time.monotonic() < quick_until else LATER)
 
     def _good(self) -> bool:
-        if not ask(self._probe, self._port, PATIENCE):
+        answered = ask(self._probe, self._port, PATIENCE)
+        if answered is None:
             return False
-        self.answered = time.monotonic()
+        self.answered = answered
         os.eventfd_write(self._event, 1)
         return True

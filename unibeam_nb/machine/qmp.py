@@ -7,6 +7,7 @@ on one private loop on a thread of its own, started on first use.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -74,6 +75,8 @@ def run_guest(directory: Path, alive: Callable[[], bool], timeout: float = 30.0)
 async def _continue(connection: socket.socket) -> float | None:
     from qemu.qmp import QMPClient, QMPError
 
+    # A QEMU that gives up at once is reported by us, in a sentence; the library's log lines would land in a cell.
+    logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
     client = QMPClient("unibeam")
     try:
         await client.connect(connection)

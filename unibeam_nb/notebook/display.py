@@ -56,7 +56,7 @@ def _short(sha256: str) -> str:
 
 
 def image_sheet(image: Image) -> Sheet:
-    facts = [("target", _kind(image)), ("shipped", format_bytes(image.shipped_bytes)),
+    facts = [("target", image.kind), ("shipped", format_bytes(image.shipped_bytes)),
              ("unpacked", format_bytes(image.unpacked_bytes))]
     if image.kernel:
         facts.append(("kernel", image.kernel))
@@ -69,18 +69,14 @@ def image_sheet(image: Image) -> Sheet:
     return Sheet(f"Image {image.name}", tuple(facts), (_parts_bars(image),))
 
 
-def _kind(image: Image) -> str:
-    return "+".join(filter(None, (image.target, image.flavour)))
-
-
 def _parts_bars(image: Image) -> Bars:
     parts = sorted(image.parts, key=lambda part: -part.bytes)
-    return Bars(f"Parts of the {_kind(image)} image, unpacked",
+    return Bars(f"Parts of the {image.kind} image, unpacked",
                 tuple(Bar(part.name, 0, part.bytes, format_bytes(part.bytes)) for part in parts))
 
 
 def build_sheet(build: Build) -> Sheet:
-    rows = tuple((_kind(i), format_bytes(i.shipped_bytes), format_bytes(i.unpacked_bytes), i.kernel or "-",
+    rows = tuple((i.kind, format_bytes(i.shipped_bytes), format_bytes(i.unpacked_bytes), i.kernel or "-",
                   _short(i.sha256), "yes" if i.cached else "no") for i in build.images)
     table = Table(("image", "shipped", "unpacked", "kernel", "sha256", "from cache"), rows, numeric=frozenset((1, 2)))
     tables = [table] if rows else []
