@@ -158,7 +158,8 @@ class Lab:
         return release_from_cell(self.store, name, text, language=language, ports=ports,
                                  applications=applications, flags=flags)
 
-    def _image(self, build: Build, target: str, flavour: str) -> Image:
+    def _image(self, build: Build, target: str, flavour: str, options: tuple[str, ...] = ()) -> Image:
+        """The image of ``build`` that an arm of this target, flavour and options runs."""
         from unibeam_nb.image import build_image
 
         kernel = self._kernel(build.kernel) if target == "linux" else None
@@ -217,7 +218,7 @@ class Lab:
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env))
-        image = self._image(build, chosen.target, chosen.flavour)
+        image = self._image(build, chosen.target, chosen.flavour, chosen.extras)
         with step(f"Booting {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)
 
@@ -275,7 +276,7 @@ class Lab:
                          vcpus=vcpus, http=http, until=until, deadline=deadline, accelerator=accelerator, toml=toml)
         build = self.named(plan.source)
         with step("Building the images of every arm"):
-            images = {str(arm): self._image(build, arm.target, arm.flavour) for arm in plan.arms}
+            images = {str(arm): self._image(build, arm.target, arm.flavour, arm.extras) for arm in plan.arms}
         stem = experiment or f"{plan.source}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", stem):
             raise UsageError(f"{stem!r} cannot be the name of an experiment.", "Use letters, digits, '.', '-' and '_'.")

@@ -246,6 +246,11 @@ class Arm:
     def flavour(self) -> str:
         return next((o for o in self.options if o in FLAVOURS), "")
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The options besides the flavour."""
+        return tuple(o for o in self.options if o not in FLAVOURS)
+
     def __str__(self) -> str:
         return "+".join((self.target, *self.options)) + "@" + self.runner
 

@@ -53,7 +53,7 @@ def says(text: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize(("status", "good"), [(200, True), (204, True), (302, True), (404, False), (503, False)])
 def test_a_status_below_400_is_a_good_answer(status: int, good: bool) -> None:
     with server(says(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())) as port:
-        assert ask(Probe(80), port, 2.0) is good
+        assert (ask(Probe(80), port, 2.0) is not None) is good
 
 
 def test_what_is_no_http_is_no_good_answer() -> None:
