@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import tarfile
 import tempfile
 import time
@@ -42,7 +41,9 @@ def docker(debian_package: Callable[..., Path]) -> Iterator[tuple[str, ...]]:
     with tempfile.TemporaryDirectory(prefix="ub-docker-", dir="/tmp") as home, open(f"{home}/log", "wb") as log:
         client = (f"{root}/usr/bin/docker", "-H", f"unix://{home}/sock")
         daemon = process.spawn(
-            [root / "usr/sbin/dockerd", "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
+            # A mount namespace of its own takes the daemon's mounts with it when it ends.
+            ["unshare", "--mount", "--propagation", "private", root / "usr/sbin/dockerd",
+             "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
              "--pidfile", f"{home}/pid", "-H", f"unix://{home}/sock", "--iptables=false", "--bridge=none"],
             stdout=log, env={"PATH": search})
         try:
@@ -63,16 +64,16 @@ def test_docker_loads_and_runs_the_layout(docker: tuple[str, ...], image: Image)
     loaded = process.run([*docker, "load"], input=archive.getvalue())
     reference = re.search(r"Loaded image(?: ID)?: (\S+)", loaded.stdout)
     assert reference, loaded
-    log = subprocess.run([*docker, "run", "--rm", "--network", "host", "--env", f"UNIBEAM_NONCE={NONCE}",
-                          "--detach", reference[1]], check=True, capture_output=True, text=True)
-    container = log.stdout.strip()
+    container = process.run([*docker, "run", "--rm", "--network", "host", "--env", f"UNIBEAM_NONCE={NONCE}",
+                             "--detach", reference[1]]).stdout.strip()
     try:
         deadline = time.monotonic() + 60
         printed = ""
         while f"@unibeam {NONCE} app" not in printed:
             assert time.monotonic() < deadline, printed
             time.sleep(0.1)
-            printed = process.run([*docker, "logs", container]).stdout
+            logs = process.run([*docker, "logs", container])
+            printed = logs.stdout + logs.stderr
         assert "ready to serve" in printed
     finally:
         process.run([*docker, "kill", container], check=False)

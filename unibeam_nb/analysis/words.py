@@ -91,8 +91,8 @@ def footer_lines(exp: Experiment) -> list[str]:
     lost = f", {failed} failed boot{'s' if failed > 1 else ''}" if failed else ""
     host = exp.header["host"]
     where = f"{host['cpu']}, {host['cores']} cores" + (", itself a virtual machine" if host["virtualised"] else "")
-    return [f"{n} boots per arm{warm}{lost}; {accelerator_line(exp)}",
-            f"{where}; {date_of(exp)}; experiment {exp.name}"]
+    return [f"{n} boots per arm{warm}{lost}", f"{accelerator_line(exp)}; {where}",
+            f"{date_of(exp)}; experiment {exp.name}"]
 
 
 def accelerator_line(exp: Experiment) -> str:
