@@ -201,6 +201,10 @@ class Memory:
     def total(self) -> int:
         return self.payload + self.overhead
 
+    def __str__(self) -> str:
+        beam = "" if self.beam is None else f"; the BEAM itself counts {format_bytes(self.beam)}"
+        return f"{format_bytes(self.payload)} payload + {format_bytes(self.overhead)} overhead{beam}"
+
 
 @dataclass(frozen=True)
 class Arm:

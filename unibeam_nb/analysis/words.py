@@ -21,7 +21,7 @@ ENDS = {"app": "every application is started", "http": "the first good HTTP answ
 """What the mark that ends a boot means."""
 
 STAGE_NAMES = {
-    "vmm": "until the VMM is ready", "kernel": "until the kernel speaks", "init": "until PID 1 runs",
+    "vmm": "until the VMM is ready", "kernel": "until the kernel runs", "init": "until PID 1 runs",
     "beam": "until the BEAM runs", "app": "until applications are up", "http": "until it answers HTTP"}
 """What each stage is called; a stage is named after the mark that ends it."""
 
