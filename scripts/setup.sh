@@ -57,6 +57,9 @@ install_python() {
 }
 
 log=$(mktemp "${TMPDIR:-/tmp}/unibeam-setup.XXXXXX")
+# The log stays only where somebody may want to read it.
+trap '[ -s "$log" ] && [ "$done" != yes ] || rm -f "$log"' EXIT
+done=no
 if [ "${1:-}" != "--no-apt" ]; then
     if command -v apt-get >/dev/null 2>&1; then
         install_packages
@@ -66,5 +69,5 @@ if [ "${1:-}" != "--no-apt" ]; then
     fi
 fi
 install_python
-rm -f "$log"
+done=yes
 say "Ready."
