@@ -12,7 +12,6 @@ import pytest
 
 from unibeam_nb.store import Store
 
-
 # A shell that runs the tests in the background starts them deaf to SIGINT, and their children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
