@@ -40,7 +40,7 @@ notebooks: setup
 	@$(BIN)/python -m pytest tests/notebooks -q
 
 lab: setup
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) notebooks
 
 bench: setup
 	@$(BIN)/python scripts/bench.py

@@ -80,4 +80,6 @@ def _say(text: str) -> int:
 
 def _shown(error: UnibeamError) -> str:
     lines = [f"unibeam: {error.message}", *(f"  | {line}" for line in error.details)]
-    return "\n".join([*lines, f"  Hint: {error.hint}"] if error.hint else lines)
+    # Hints are written for a notebook; a shell has the same commands without the magic's signs.
+    hint = (error.hint or "").replace("%%unibeam", "unibeam").replace("%unibeam", "unibeam")
+    return "\n".join([*lines, f"  Hint: {hint}"] if hint else lines)

@@ -7,16 +7,17 @@ whatever directory and into whatever store.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from unibeam_nb.errors import UnibeamError
+from unibeam_nb.progress import checkpoint
 from unibeam_nb.store import disk_errors, remove_tree
 
 
@@ -24,19 +25,54 @@ from unibeam_nb.store import disk_errors, remove_tree
 def build_directory(key: str) -> Iterator[Path]:
     """An empty directory for building what ``key`` identifies; it is gone afterwards.
 
-    Two processes that build the same thing take turns. There are sixteen locks for all keys, because a lock
-    file cannot be removed safely.
+    Two processes that build the same thing take turns.
     """
     base = _base()
-    with disk_errors(base), FileLock(str(base / f".{key[0]}.lock")):
+    with disk_errors(base):
         work = base / key[:32]
-        if work.exists():  # left by a process that died
-            remove_tree(work)
-        work.mkdir()
+        handle = _taken(work)
         try:
+            for left in work.iterdir():  # by a process that died
+                if left.is_dir() and not left.is_symlink():
+                    remove_tree(left)
+                else:
+                    left.unlink()
             yield work
         finally:
             remove_tree(work)
+            os.close(handle)
+
+
+def _taken(work: Path) -> int:
+    """The directory ``work``, made and locked: a file descriptor that holds the lock until it is closed.
+
+    The lock is on the directory itself, so that nothing is left behind. Whoever waited may find that it locked
+    a directory that has been removed meanwhile, and then begins again.
+    """
+    while True:
+        work.mkdir(mode=0o700, exist_ok=True)
+        try:
+            handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        try:
+            while not _locked(handle):
+                checkpoint()
+                time.sleep(0.05)
+            if work.exists() and os.path.samestat(os.fstat(handle), work.stat()):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _base() -> Path:
