@@ -9,7 +9,12 @@ _codes: dict[int, int] = {}
 
 
 def adopt(child: subprocess.Popen[bytes]) -> None:
-    """Remember a child until it ends. Whoever drops a running Popen leaves a zombie and a warning."""
+    """Remember a child until it ends. Whoever drops a running Popen leaves a zombie and a warning.
+
+    Those that ended meanwhile, stopped by another process perhaps, are collected on this occasion.
+    """
+    for pid in list(_children):
+        reap(pid)
     _codes.pop(child.pid, None)
     _children[child.pid] = child
 

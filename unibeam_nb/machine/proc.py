@@ -143,6 +143,7 @@ def wait(processes: Iterable[ProcessId], seconds: float, reap: Callable[[], obje
     while True:
         reap()
         if not any(process.alive for process in processes):
+            reap()  # What ended between the two lines above would stay a zombie.
             return True
         if time.monotonic() >= ends:
             return False
