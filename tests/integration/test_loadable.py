@@ -86,3 +86,4 @@ def test_podman_and_crun_run_it_too(lab: Lab, image: Image) -> None:
             assert "ready to serve" in machine.console.text()
         finally:
             machine.stop()
+    assert str(lab.store.cache) not in Path("/proc/self/mounts").read_text()

@@ -55,12 +55,12 @@ def _run_directory(home: Path) -> Path:
 def command(store: Store, way: Way, words: tuple[str, ...]) -> tuple[str, ...]:
     """podman's command line for one way to run it."""
     own = podman_arguments.base(tools.find("podman"), places(store))
-    if not way.cover:
-        return (*own, *words)
+    cover = [ways.COVER] if way.cover else []
     if os.geteuid() == 0:
-        return (*ways.private_mounts([ways.COVER]), *own, *words)
+        # As root podman mounts its storage in whatever mount namespace it finds, and leaves it mounted.
+        return (*ways.private_mounts(cover), *own, *words)
     # Without root podman makes the user namespace itself, with all the ids it needs.
-    return (*own, "unshare", *ways.in_shell([ways.COVER]), *own, *words)
+    return (*own, *(("unshare", *ways.in_shell(cover), *own) if cover else ()), *words)
 
 
 def _environment(store: Store) -> dict[str, str]:
