@@ -40,6 +40,12 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("mmdebstrap", ("mmdebstrap",), "the slim oci flavour's Debian root"),
     Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
     Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),
+    Tool("gcc", ("gcc", "libc6-dev"), "building the lean emulator"),
+    Tool("make", ("make",), "building the lean emulator"),
+    Tool("perl", ("perl",), "building the lean emulator"),
+    Tool("dpkg-source", ("dpkg-dev", "patch", "xz-utils"), "unpacking Erlang's source"),
+    Tool("apt-cache", ("apt",), "finding Erlang's source"),
+    Tool("apt-config", ("apt",), "finding Erlang's source"),
     Tool("depmod", ("kmod",), "listing a kernel's module dependencies"),
 )}
 
