@@ -37,8 +37,12 @@ CONFIGURE = (
     *(f"--without-{name}" for name in ("ssl", "crypto", "wx", "odbc", "javac", "jinterface", "megaco", "snmp",
                                        "common_test", "debugger", "observer", "et")))
 
-COMPILER = "gcc"
+COMPILER = "musl-gcc"
+"""musl's programs are half as large as glibc's when both are static, as fast here (OTP has allocators of its own),
+and look names up without loading anything."""
+
 FLAGS = {"CC": COMPILER, "CFLAGS": "-O2 -g0", "LDFLAGS": "-static -s -Wl,--build-id=none"}
+"""-Os would save a fifth of the emulator's size and cost a sixth of its speed."""
 
 PATIENCE = 3600.0
 """Seconds that one step of the build may take."""
@@ -141,8 +145,12 @@ def _compile(otp: Path, environment: Mapping[str, str], work: Path) -> None:
     steps: tuple[tuple[str | Path, ...], ...] = (
         (jobs, "-C", "erts/lib_src", "opt"), (jobs, "-C", "erts/emulator", "opt", "FLAVOR=emu"),
         ("-C", "erts/etc/common", "-f", f"{target}/Makefile", "TYPE=opt", *wanted))
+
+    def tick(text: str) -> None:
+        progress(min(1.0, _compiled(text) / expected))
+
     for words in steps:
-        _watched([make, *words], otp, environment, log, lambda text: progress(min(1.0, _compiled(text) / expected)))
+        _watched([make, f"TARGET={target}", *words], otp, environment, log, tick)
 
 
 def _sources(otp: Path) -> int:
