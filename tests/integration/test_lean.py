@@ -6,9 +6,12 @@ import threading
 
 import pytest
 
-from unibeam_nb.errors import Cancelled, ImageError
+from unibeam_nb.errors import Cancelled, ImageError, UsageError
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine
+from unibeam_nb.notebook.display import to_text
+from unibeam_nb.notebook.execute import execute
+from unibeam_nb.notebook.parser import parse
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.release.erts import lean
 from unibeam_nb.release.erts.lean import build_lean, known_lean
@@ -24,7 +27,8 @@ HELLO = r"""
 -export([start/0]).
 
 start() ->
-    {ok, Listen} = gen_tcp:listen(list_to_integer(os:getenv("PORT", "8080")), [binary, {active, false}]),
+    Port = list_to_integer(os:getenv("PORT", "8080")),
+    {ok, Listen} = gen_tcp:listen(Port, [binary, {active, false}, {reuseaddr, true}]),
     spawn(fun() -> accept(Listen) end).
 
 accept(Listen) ->
@@ -142,6 +146,17 @@ def test_a_build_can_be_stopped_and_keeps_nothing(fresh_store: Store) -> None:
         build_lean(fresh_store, host_otp().version)
     assert known_lean(fresh_store) == []
     assert not list((fresh_store.cache / "tmp").iterdir())
+
+
+def test_the_commands_list_and_build_it(store: Store, erts: Erts) -> None:
+    lab = Lab(store)
+    listed = to_text(execute(lab, parse("erts list".split())))
+    assert "host" in listed
+    assert f"erlang {erts.source.split()[1]}" in listed
+    assert "static" in to_text(execute(lab, parse("erts build lean".split())))
+    with pytest.raises(UsageError) as caught:
+        execute(lab, parse("erts build".split()))
+    assert (caught.value.message, caught.value.hint) == ("Say which emulator to build.", "Write 'erts build lean'.")
 
 
 @pytest.mark.serial
