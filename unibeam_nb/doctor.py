@@ -78,6 +78,7 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("podman", ("podman",)),
     ("crun", ("crun",)),
     ("slim oci images", ("mmdebstrap",)),
+    ("lean emulators", ("make", "musl-gcc", "perl", "dpkg-source")),
 )
 """Capabilities that are programs: each name with the programs that it takes."""
 

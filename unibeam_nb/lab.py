@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.machine import Machine
+    from unibeam_nb.release.erts.runtime import Erts
 
 CHARTS = ("boot", "stages", "size", "memory")
 """The kinds of chart."""
@@ -130,9 +131,10 @@ class Lab:
     def build(self, name: str, *, text: str | None = None, path: Path | None = None,
               language: str | None = None, target: str = "linux", flavour: str = "",
               ports: tuple[int, ...] = (), applications: tuple[str, ...] = (), flags: tuple[str, ...] = (),
-              kernel: str | None = None, compression: str = "lz4") -> Build:
+              kernel: str | None = None, compression: str = "lz4", erts: str | None = None) -> Build:
         """Make a release from a cell's ``text`` or from ``path``, and an image of it for ``target``.
 
+        ``erts`` puts another emulator into the release: ``lean``, or the path of one (``host`` leaves it alone).
         Raises SourceError, ImageError, ToolMissing; a failed build leaves the name as it was.
         """
         if not _NAME.fullmatch(name):
@@ -140,7 +142,7 @@ class Lab:
         if (text is None) == (path is None):
             raise UsageError("A build takes either a cell's text or --from PATH.",
                              f"Write the modules below '%%unibeam build {name}', or name a project.")
-        release = self._release(name, text, path, language, ports, applications, flags)
+        release = self._on_erts(self._release(name, text, path, language, ports, applications, flags), erts)
         build = Build(name, release, kernel=kernel, compression=compression)
         image = self._image(build, target, flavour)
         build = dataclasses.replace(build, images=(image,))
@@ -162,8 +164,21 @@ class Lab:
         """The image of ``build`` that an arm of this target, flavour and options runs."""
         from unibeam_nb.image import build_image
 
+        release = self._on_erts(build.release, "lean" if "lean" in options else None)
         kernel = self._kernel(build.kernel) if target == "linux" else None
-        return build_image(self.store, build.release, target, flavour, kernel=kernel, compression=build.compression)
+        image = build_image(self.store, release, target, flavour, kernel=kernel, compression=build.compression)
+        return dataclasses.replace(image, options=options)
+
+    def _on_erts(self, release: Release, wanted: str | None) -> Release:
+        """The release on the emulator called ``wanted``."""
+        if wanted is None or wanted == "host":
+            return release
+        from unibeam_nb.release.erts import lean, runtime, swap
+
+        if wanted != "lean":
+            return swap.with_erts(self.store, release, runtime.erts_at(Path(wanted)))
+        swap.refuse_native_code(release)  # Said before the minutes that a first build takes.
+        return swap.with_erts(self.store, release, lean.build_lean(self.store, release.otp))
 
     def _kernel(self, wanted: str | None) -> Kernel | None:
         """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one."""
@@ -355,6 +370,20 @@ class Lab:
         from unibeam_nb.image.kernels import stock_kernel
 
         return stock_kernel(self.store)
+
+    def runtimes(self) -> list[Erts]:
+        """The emulators that releases can run on: the host's, and the lean ones that have been built."""
+        from unibeam_nb.release.erts.lean import known_lean
+        from unibeam_nb.release.erts.runtime import host_erts
+
+        return [host_erts(), *known_lean(self.store)]
+
+    def lean_erts(self) -> Erts:
+        """The lean emulator of the host's OTP version, built from source if it is not in the cache."""
+        from unibeam_nb.release.erts.lean import build_lean
+        from unibeam_nb.release.otp import host_otp
+
+        return build_lean(self.store, host_otp().version)
 
 
 _DEFAULT_RIVALS = ("oci+scratch@crun", "oci+scratch@podman", "release@process")

@@ -97,7 +97,8 @@ class Release:
     """A self-contained OTP release on disk, with ERTS, and what is known about it.
 
     ``path`` is the release's root (it holds ``erts-*``, ``lib``, ``releases``); ``key`` identifies the
-    inputs it was made from, ``sha256`` its contents. ``ports`` are the TCP ports it serves.
+    inputs it was made from, ``sha256`` its contents. ``ports`` are the TCP ports it serves. ``origin`` is the
+    sha256 of the release it was made from, where it is that release on another emulator.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Release:
     ports: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     cached: bool = False
+    origin: str = ""
 
     def __repr__(self) -> str:
         return (f"<Release {self.name} {self.version}: OTP {self.otp}, {len(self.applications)} applications, "
@@ -135,6 +137,7 @@ class Image:
     ``path`` is its directory; ``key`` identifies its inputs, ``sha256`` its bytes. ``shipped_bytes`` is
     what would travel over a network (compressed); ``unpacked_bytes`` what it is when it runs.
     ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
+    ``origin`` is the release's own (:class:`Release`): images of equal origin do the same work.
     """
 
     name: str
@@ -154,6 +157,7 @@ class Image:
     tools: tuple[tuple[str, str], ...] = ()
     cached: bool = False
     options: tuple[str, ...] = ()
+    origin: str = ""
 
     @property
     def kind(self) -> str:
@@ -263,7 +267,7 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
     "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
 """Which runners take which target."""
 
-OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": (), "oci": (), "release": ()}
+OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": ("lean",), "oci": ("lean",), "release": ("lean",)}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it."""
 
 

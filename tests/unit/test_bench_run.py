@@ -240,6 +240,12 @@ def test_arms_of_different_releases_are_refused(tmp_path: Path, fresh_store: Sto
         run(tmp_path, fresh_store, replaying(), images={"release@process": IMAGES["release@process"]})
 
 
+def test_one_release_on_two_emulators_is_compared(tmp_path: Path, fresh_store: Store) -> None:
+    mixed = {str(arm): image(arm, release=arm.target) for arm in ARMS}
+    mixed["oci+scratch@crun"] = dataclasses.replace(mixed["oci+scratch@crun"], origin="release")
+    assert len(run(tmp_path, fresh_store, replaying(), images=mixed).samples) == 8
+
+
 def test_a_missing_tool_stops_at_once(tmp_path: Path, fresh_store: Store) -> None:
     with pytest.raises(ToolMissing):
         run(tmp_path, fresh_store, replaying(fail=lambda turn, runner: ToolMissing("No crun.", "Install it.")))

@@ -10,6 +10,7 @@ from unibeam_nb.errors import UsageError
 from unibeam_nb.model import (
     FLAVOURS,
     MARK_LINE,
+    OPTIONS_OF,
     RUNNERS_OF,
     Arm,
     Launch,
@@ -24,12 +25,19 @@ from unibeam_nb.model import (
 )
 
 ARMS = [f"{target}{option}@{runner}" for target, runners in RUNNERS_OF.items() for runner in runners
-        for option in ([f"+{f}" for f in FLAVOURS] if target == "oci" else [""])]
+        for flavour in ([f"+{f}" for f in FLAVOURS] if target == "oci" else [""])
+        for option in (flavour, *(f"{flavour}+{extra}" for extra in OPTIONS_OF[target]))]
 
 
 @pytest.mark.parametrize("text", ARMS)
 def test_an_arm_reads_back_as_it_was_written(text: str) -> None:
     assert str(Arm.parse(text)) == text
+
+
+def test_options_are_written_in_one_order_and_a_flavour_comes_first() -> None:
+    arm = Arm.parse("oci+lean+slim@crun")
+    assert (str(arm), arm.flavour, arm.extras) == ("oci+slim+lean@crun", "slim", ("lean",))
+    assert str(Arm.parse("oci+lean@podman")) == "oci+scratch+lean@podman"
 
 
 def test_a_container_without_flavour_is_the_scratch_one() -> None:
@@ -43,8 +51,8 @@ def test_a_container_without_flavour_is_the_scratch_one() -> None:
     ("linux@vmware", "'linux@vmware' names the unknown runner 'vmware'.",
      "The runners are qemu, podman, crun, process."),
     ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu."),
-    ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.", "Options of oci are scratch, slim."),
-    ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.", "The target linux takes no options."),
+    ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.", "Options of oci are scratch, slim, lean."),
+    ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.", "Options of linux are lean."),
     ("oci+slim+scratch@podman", "'oci+slim+scratch@podman' has more than one flavour.", "Choose one of scratch, slim."),
 ])
 def test_what_is_not_an_arm_is_explained(text: str, message: str, hint: str) -> None:

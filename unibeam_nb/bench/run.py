@@ -216,7 +216,7 @@ def _check_images(plan: Plan, images: Mapping[str, Image]) -> tuple[int, ...]:
     if absent:
         raise BenchError(f"There is no image for the arm {absent[0]}.", "Build one for every arm of the plan.")
     chosen = [images[str(arm)] for arm in plan.arms]
-    if len({image.release_sha256 for image in chosen}) > 1:
+    if len({image.origin or image.release_sha256 for image in chosen}) > 1:
         raise BenchError("The arms do not run the same release.",
                          "Build all images from one release; otherwise the comparison means nothing.")
     return chosen[0].ports

@@ -32,13 +32,14 @@ def make_image(store: Store, release: Release, target: str, flavour: str, inputs
     and returns the image, whose ``path`` does not matter.
     """
     whole = {"format": FORMAT, "target": target, "flavour": flavour, "name": release.name,
-             "release": release.sha256, "launch": to_json(release.launch), "ports": list(release.ports), **inputs}
+             "release": release.sha256, "origin": release.origin, "launch": to_json(release.launch),
+             "ports": list(release.ports), **inputs}
     key = digest(whole)[:32]
 
     def make(place: Path) -> None:
         kind = "+".join(filter(None, (target, flavour)))
         with step(f"Building the {kind} image of {release.name}"):
-            image = replace(fill(place, key), path=Path(), cached=False)
+            image = replace(fill(place, key), path=Path(), cached=False, origin=release.origin)
             text = json.dumps(to_json(image) | {"inputs": to_json(whole)}, indent=1, sort_keys=True, ensure_ascii=False)
             (place / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

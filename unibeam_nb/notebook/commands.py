@@ -75,6 +75,8 @@ BUILD = Command(
      Option(("--flag",), "an emulator flag, for example '+S 1:1'", "FLAG", "list"),
      Option(("--kernel",), "the kernel of a linux image: stock, a kernel's name, or PATH[:MODULES]", "KERNEL",
             completes="kernels"),
+     Option(("--erts",), "the emulator: host, lean (static, no JIT), or the PATH of an erts-VERSION directory", "ERTS",
+            completes="files"),
      Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "none"))),
     "Erlang or Elixir modules",
     ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim"))
@@ -144,6 +146,12 @@ KERNEL = Command(
     (Positional("action", "what to do; list if left out", choices=("list", "fetch")),),
     examples=("kernel", "kernel fetch"))
 
+ERTS = Command(
+    "erts", "list the emulators that releases can run on, or build the lean one from the distribution's source",
+    (Positional("action", "what to do; list if left out", choices=("list", "build")),
+     Positional("kind", "what to build", choices=("lean",))),
+    examples=("erts", "erts build lean"))
+
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, PS, LOGS, STOP, CLEAN, DOCTOR, KERNEL)}
+    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, PS, LOGS, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample, format_bytes, format_seconds
-from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
+from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
 
 if TYPE_CHECKING:
@@ -173,6 +173,12 @@ def kernels_sheet(kernels: Kernels) -> Sheet:
     return Sheet("", (), (Table(("kernel", "version", "sha256", "source"), rows),))
 
 
+def runtimes_sheet(runtimes: Runtimes) -> Sheet:
+    rows = tuple((r.name, r.otp, r.version, "static" if r.static else "shared libraries", format_bytes(r.bytes),
+                  r.source) for r in runtimes.runtimes)
+    return Sheet("", (), (Table(("emulator", "OTP", "erts", "linked", "size", "source"), rows),))
+
+
 def findings_sheet(findings: Findings) -> Sheet:
     if not findings.findings:
         return Sheet(f"Nothing in {findings.name} needs more than a BEAM around it.")
@@ -205,6 +211,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
     ("unibeam_nb.notebook.results", "Kernels"): kernels_sheet,
     ("unibeam_nb.notebook.results", "Lines"): lines_sheet,
+    ("unibeam_nb.notebook.results", "Runtimes"): runtimes_sheet,
     ("unibeam_nb.notebook.results", "Saved"): saved_sheet,
 }
 """The nouns that have a sheet, by module and class."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unibeam_nb.errors import Cancelled, UsageError
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import Request
-from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
+from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
 
 if TYPE_CHECKING:
     from unibeam_nb.lab import Build, Chart, Lab
@@ -95,7 +95,8 @@ def _build(lab: Lab, given: _Given) -> Build:
             path=Path(source) if source is not None else None, language=given.text("lang"), target=kind,
             flavour=flavour or ("scratch" if kind == "oci" else ""),
             ports=tuple(_port(port) for port in given.many("port")), applications=given.many("app"), flags=flags,
-            kernel=given.text("kernel"), compression=given.value("compression", "lz4")))
+            kernel=given.text("kernel"), compression=given.value("compression", "lz4"),
+            erts=given.text("erts")))
     # The first build says whether the release was in the cache; for the others it always was.
     return dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))
 
@@ -171,6 +172,14 @@ def _kernel(lab: Lab, given: _Given) -> Kernels:
     return Kernels(tuple(lab.kernels()))
 
 
+def _erts(lab: Lab, given: _Given) -> Runtimes:
+    if given.text("action") == "build":
+        if given.text("kind") is None:
+            raise UsageError("Say which emulator to build.", "Write 'erts build lean'.")
+        return Runtimes((lab.lean_erts(),))
+    return Runtimes(tuple(lab.runtimes()))
+
+
 def _logs(lab: Lab, given: _Given) -> Text:
     return Text(lab.logs(given.required("machine"), given.value("lines", 40)))
 
@@ -188,4 +197,5 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "clean": lambda lab, given: Lines(tuple(lab.clean(cache=given.switch("cache")))),
     "doctor": lambda lab, given: lab.doctor(prove=given.switch("prove")),
     "kernel": _kernel,
+    "erts": _erts,
 }

@@ -10,6 +10,7 @@ from unibeam_nb.model import Finding
 
 if TYPE_CHECKING:
     from unibeam_nb.image.kernels import Kernel
+    from unibeam_nb.release.erts.runtime import Erts
 
 
 class Text(str):
@@ -41,6 +42,13 @@ class Kernels:
     """The kernels that images can be made with."""
 
     kernels: tuple[Kernel, ...]
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """The emulators that releases can run on."""
+
+    runtimes: tuple[Erts, ...]
 
 
 @dataclass(frozen=True)

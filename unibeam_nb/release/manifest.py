@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,23 @@ def build(store: Store, key: str, name: str, source: str, make: Callable[[Path],
             erts=made.erts, source=source, applications=tuple(applications(tree)), launch=made.launch,
             ports=made.ports, findings=(*made.findings, *findings.of_release(tree, made.system)))
         (entry / "manifest.json").write_text(json.dumps(to_json(release), indent=1, sort_keys=True) + "\n")
+
+    entry, cached = store.build("release", key, fill)
+    return read(entry, cached)
+
+
+def derive(store: Store, key: str, release: Release, change: Callable[[Path], None]) -> Release:
+    """A release made from another one by ``change(tree)`` on a copy of its tree. Name, launch and findings stay;
+    ``origin`` tells the sha256 of the first release it comes from."""
+
+    def fill(entry: Path) -> None:
+        tree = entry / "release"
+        shutil.copytree(release.path, tree, symlinks=True)
+        change(tree)
+        made = dataclasses.replace(
+            release, path=Path("release"), key=key, sha256=digest_tree(tree), origin=release.origin or release.sha256,
+            applications=tuple(applications(tree)), cached=False)
+        (entry / "manifest.json").write_text(json.dumps(to_json(made), indent=1, sort_keys=True) + "\n")
 
     entry, cached = store.build("release", key, fill)
     return read(entry, cached)
