@@ -150,12 +150,12 @@ def test_a_build_can_be_stopped_and_keeps_nothing(fresh_store: Store) -> None:
 
 def test_the_commands_list_and_build_it(store: Store, erts: Erts) -> None:
     lab = Lab(store)
-    listed = to_text(execute(lab, parse("erts list".split())))
+    listed = to_text(execute(lab, parse(["erts", "list"])))
     assert "host" in listed
     assert f"erlang {erts.source.split()[1]}" in listed
-    assert "static" in to_text(execute(lab, parse("erts build lean".split())))
+    assert "static" in to_text(execute(lab, parse(["erts", "build", "lean"])))
     with pytest.raises(UsageError) as caught:
-        execute(lab, parse("erts build".split()))
+        execute(lab, parse(["erts", "build"]))
     assert (caught.value.message, caught.value.hint) == ("Say which emulator to build.", "Write 'erts build lean'.")
 
 
