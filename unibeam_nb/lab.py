@@ -162,18 +162,38 @@ class Lab:
         """The image of ``build`` that an arm of this target, flavour and options runs."""
         from unibeam_nb.image import build_image
 
-        kernel = self._kernel(build.kernel) if target == "linux" else None
-        return build_image(self.store, build.release, target, flavour, kernel=kernel, compression=build.compression)
+        if target != "linux":
+            return build_image(self.store, build.release, target, flavour)
+        small = "small" in options
+        kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel)
+        return build_image(self.store, build.release, target, flavour, kernel=kernel, options=options,
+                           compression="xz" if small else build.compression)
+
+    def _tiny(self, wanted: str | None, small: bool) -> Kernel:
+        """The tiny kernel of an arm: the one the build was made with where that is tiny, else the plain one."""
+        from unibeam_nb.image.tiny import is_tiny, profiled, tiny_from_name
+
+        name = wanted if wanted is not None and is_tiny(wanted) else "tiny"
+        return tiny_from_name(self.store, profiled(name, "size") if small else name)
+
+    def build_tiny_kernel(self, optimise: str = "boot", extras: tuple[str, ...] = ()) -> Kernel:
+        """A kernel for the BEAM alone, compiled on this host unless that has been done (see image/tiny.py)."""
+        from unibeam_nb.image.tiny import build_tiny
+
+        return build_tiny(self.store, optimise, extras)
 
     def _kernel(self, wanted: str | None) -> Kernel | None:
         """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one."""
         from unibeam_nb.image.kernels import kernel_from_path, known_kernels
+        from unibeam_nb.image.tiny import is_tiny, tiny_from_name
 
         if wanted is None or wanted == "stock":
             return None
         known = {kernel.name: kernel for kernel in known_kernels(self.store)}
         if wanted in known:
             return known[wanted]
+        if is_tiny(wanted) and not Path(wanted).exists():
+            return tiny_from_name(self.store, wanted)
         path, _, modules = wanted.partition(":")
         return kernel_from_path(Path(path).expanduser(), Path(modules).expanduser() if modules else None)
 

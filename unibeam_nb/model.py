@@ -135,6 +135,8 @@ class Image:
     ``path`` is its directory; ``key`` identifies its inputs, ``sha256`` its bytes. ``shipped_bytes`` is
     what would travel over a network (compressed); ``unpacked_bytes`` what it is when it runs.
     ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
+    ``platform`` is the virtual machine its kernel is for, ``pci`` or ``mmio``; ``processors`` how many of those it can
+    use, None for any number.
     """
 
     name: str
@@ -154,6 +156,8 @@ class Image:
     tools: tuple[tuple[str, str], ...] = ()
     cached: bool = False
     options: tuple[str, ...] = ()
+    platform: str = "pci"
+    processors: int | None = None
 
     @property
     def kind(self) -> str:
@@ -259,8 +263,9 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
     "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
 """Which runners take which target."""
 
-OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": (), "oci": (), "release": ()}
-"""What may be written behind a target besides a flavour, in the order in which an arm spells it."""
+OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": ("tiny", "small"), "oci": (), "release": ()}
+"""What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
+kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot."""
 
 
 def options_of(target: str) -> tuple[str, ...]:

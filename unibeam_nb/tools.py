@@ -40,6 +40,15 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("mmdebstrap", ("mmdebstrap",), "the slim oci flavour's Debian root"),
     Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
     Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),
+    Tool("make", ("make",), "compiling kernels"),
+    Tool("gcc", ("gcc", "libc6-dev"), "compiling kernels"),
+    Tool("ld", ("gcc",), "linking kernels"),
+    Tool("flex", ("flex",), "compiling kernels"),
+    Tool("bison", ("bison",), "compiling kernels"),
+    Tool("bc", ("bc",), "compiling kernels"),
+    Tool("xz", ("xz-utils",), "packing kernels"),
+    Tool("lz4", ("lz4",), "packing kernels"),
+    Tool("tar", ("tar",), "unpacking the kernel's source"),
     Tool("depmod", ("kmod",), "listing a kernel's module dependencies"),
 )}
 

@@ -22,7 +22,7 @@ def prepare(seat: Seat) -> Start:
     """The command line of this machine."""
     options = seat.options
     guest = Guest(seat.image.file("kernel"), seat.image.file("initramfs"), seat.nonce, seat.accelerator,
-                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()))
+                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()), seat.image.platform)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 
