@@ -47,7 +47,7 @@ LONGEST_CMDLINE = 2047
 @dataclass(frozen=True)
 class Guest:
     """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB, ``platform`` is ``pci``
-    or ``mmio``."""
+    or ``mmio``; ``tsc_khz`` is the rate of the host's time stamp counter, where known."""
 
     kernel: Path
     initramfs: Path
@@ -58,6 +58,7 @@ class Guest:
     ports: tuple[tuple[int, int], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     platform: str = "pci"
+    tsc_khz: int | None = None
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -66,7 +67,7 @@ def kernel_command_line(guest: Guest) -> str:
     ``quiet`` lets errors and worse through. ``panic=-1`` makes a panic reboot at once, which ``-no-reboot``
     turns into the end of QEMU.
     """
-    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform],
+    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_clock_words(guest),
              f"unibeam.nonce={guest.nonce}", f"unibeam.ip={GUEST_ADDRESS}/24", f"unibeam.gw={GATEWAY}",
              f"unibeam.dns={NAMESERVER}", f"unibeam.hostname={HOSTNAME}"]
     for key, value in guest.variables:
@@ -80,6 +81,17 @@ def kernel_command_line(guest: Guest) -> str:
         raise UsageError(f"The environment makes a kernel command line of {len(line)} bytes.",
                          f"Linux reads {LONGEST_CMDLINE}: pass less with --env.")
     return line
+
+
+def _clock_words(guest: Guest) -> tuple[str, ...]:
+    """What spares an emulated microvm's kernel from looking for a clock: how fast the counter runs, and that the
+    PIT's interrupt works. A lone processor then needs no timer of its own either, whose calibration takes 0.1 s.
+    Under KVM the guest's clock is KVM's, and the kernel does none of this."""
+    if guest.platform != "mmio" or guest.accelerator != "tcg":
+        return ()
+    rate = (f"tsc_early_khz={guest.tsc_khz}", "tsc=reliable") if guest.tsc_khz else ()
+    alone = ("nolapic_timer",) if guest.vcpus == 1 and rate else ()
+    return (*rate, "no_timer_check", *alone)
 
 
 def arguments(guest: Guest) -> tuple[str, ...]:
