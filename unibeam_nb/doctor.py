@@ -74,6 +74,7 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mix projects", ("mix",)),
     ("PID 1 of linux images", ("musl-gcc",)),
     ("linux images", ("apt-get", "dpkg-deb", "depmod")),
+    ("tiny kernels", ("make", "gcc", "ld", "flex", "bison", "bc", "xz", "lz4")),
     ("QEMU", ("qemu-system-x86_64",)),
     ("podman", ("podman",)),
     ("crun", ("crun",)),

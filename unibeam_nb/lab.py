@@ -165,9 +165,12 @@ class Lab:
         from unibeam_nb.image import build_image
 
         release = self._on_erts(build.release, "lean" if "lean" in options else None)
-        kernel = self._kernel(build.kernel) if target == "linux" else None
-        image = build_image(self.store, release, target, flavour, kernel=kernel, compression=build.compression)
-        return dataclasses.replace(image, options=options)
+        if target != "linux":
+            return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
+        small = "small" in options
+        kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel)
+        return build_image(self.store, release, target, flavour, kernel=kernel, options=options,
+                           compression="xz" if small else build.compression)
 
     def _on_erts(self, release: Release, wanted: str | None) -> Release:
         """The release on the emulator called ``wanted``."""
@@ -180,15 +183,31 @@ class Lab:
         swap.refuse_native_code(release)  # Said before the minutes that a first build takes.
         return swap.with_erts(self.store, release, lean.build_lean(self.store, release.otp))
 
+    def _tiny(self, wanted: str | None, small: bool) -> Kernel:
+        """The tiny kernel of an arm: the one the build was made with where that is tiny, else the plain one."""
+        from unibeam_nb.image.tiny import is_tiny, profiled, tiny_from_name
+
+        name = wanted if wanted is not None and is_tiny(wanted) else "tiny"
+        return tiny_from_name(self.store, profiled(name, "size") if small else name)
+
+    def build_tiny_kernel(self, optimise: str = "boot", extras: tuple[str, ...] = ()) -> Kernel:
+        """A kernel for the BEAM alone, compiled on this host unless that has been done (see image/tiny.py)."""
+        from unibeam_nb.image.tiny import build_tiny
+
+        return build_tiny(self.store, optimise, extras)
+
     def _kernel(self, wanted: str | None) -> Kernel | None:
         """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one."""
         from unibeam_nb.image.kernels import kernel_from_path, known_kernels
+        from unibeam_nb.image.tiny import is_tiny, tiny_from_name
 
         if wanted is None or wanted == "stock":
             return None
         known = {kernel.name: kernel for kernel in known_kernels(self.store)}
         if wanted in known:
             return known[wanted]
+        if is_tiny(wanted) and not Path(wanted).exists():
+            return tiny_from_name(self.store, wanted)
         path, _, modules = wanted.partition(":")
         return kernel_from_path(Path(path).expanduser(), Path(modules).expanduser() if modules else None)
 

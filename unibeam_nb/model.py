@@ -138,6 +138,8 @@ class Image:
     what would travel over a network (compressed); ``unpacked_bytes`` what it is when it runs.
     ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
     ``origin`` is the release's own (:class:`Release`): images of equal origin do the same work.
+    ``platform`` is the virtual machine its kernel is for, ``pci`` or ``mmio``; ``processors`` how many of those it can
+    use, None for any number.
     """
 
     name: str
@@ -158,6 +160,8 @@ class Image:
     cached: bool = False
     options: tuple[str, ...] = ()
     origin: str = ""
+    platform: str = "pci"
+    processors: int | None = None
 
     @property
     def kind(self) -> str:
@@ -267,8 +271,10 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
     "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
 """Which runners take which target."""
 
-OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": ("lean",), "oci": ("lean",), "release": ("lean",)}
-"""What may be written behind a target besides a flavour, in the order in which an arm spells it."""
+OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": ("tiny", "small", "lean"), "oci": ("lean",), "release": ("lean",)}
+"""What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
+kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
+emulator without a JIT."""
 
 
 def options_of(target: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "kvm"
     path.touch()
     monkeypatch.setattr(accelerator, "DEVICE", path)
-    monkeypatch.setattr(accelerator, "_kernel", lambda store, given: KERNEL)
+    monkeypatch.setattr(accelerator, "_kernel", lambda store, given, platform: KERNEL)
     return path
 
 

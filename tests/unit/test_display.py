@@ -18,6 +18,7 @@ from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.doctor import Capability, Diagnosis
 from unibeam_nb.errors import MachineError
+from unibeam_nb.image.kernels import Kernel
 from unibeam_nb.lab import Build, Machines
 from unibeam_nb.model import Application, Arm, Finding, Image, Launch, Mark, Memory, Part, Release, Sample, to_json
 from unibeam_nb.notebook.display import SHEETS, machine_sheet, sheet_of, to_text
@@ -124,19 +125,12 @@ def an_experiment(word: str = "hello") -> Experiment:
     return Experiment(word, Path(word), header, tuple(samples), (f"{word}: {word}",))
 
 
-@dataclass(frozen=True)
-class FakeKernel:
-    name: str
-    version: str
-    sha256: str
-    source: str
-
-
 def nouns(word: str) -> list[Any]:
     return [a_release(word), an_image(word), Build(word, a_release(word), (an_image(word),)),
             Machines((FakeMachine(word),)),  # type: ignore[arg-type]
             an_experiment(word), Diagnosis((Capability(word, "missing", word, word),)),
-            Findings(word, (Finding(word, word, word),)), Kernels((FakeKernel(word, word, word, word),)),  # type: ignore[arg-type]
+            Findings(word, (Finding(word, word, word),)),
+            Kernels((Kernel(word, word, Path(__file__), None, word, word),)),
             Lines((word, word)), Lines((word,)), Saved(Path(word))]
 
 

@@ -82,13 +82,13 @@ def test_known_kernels_are_in_the_order_of_their_versions(fresh_store: Store) ->
     ('ID=linuxmint\nID_LIKE="ubuntu debian"\n', "linux-image-virtual")])
 def test_the_kernel_package_follows_the_distribution(tmp_path: Path, text: str, package: str) -> None:
     (tmp_path / "os-release").write_text(text)
-    assert kernels._meta_package(tmp_path / "os-release", "x86_64") == package
+    assert kernels.stock_package(tmp_path / "os-release", "x86_64") == package
 
 
 def test_a_distribution_without_apt_is_sent_to_the_kernel_flag(tmp_path: Path) -> None:
     (tmp_path / "os-release").write_text('ID=fedora\nPRETTY_NAME="Fedora Linux 41"\n')
     with pytest.raises(ImageError) as caught:
-        kernels._meta_package(tmp_path / "os-release", "x86_64")
+        kernels.stock_package(tmp_path / "os-release", "x86_64")
     assert str(caught.value) == ("There is no stock kernel for Fedora Linux 41.\n"
                                  "  Hint: Give a kernel of your own: --kernel PATH_TO_BZIMAGE.")
 
@@ -118,7 +118,7 @@ esac""")
         self.program("dpkg-deb", f"""
 mkdir -p "$3/boot"; cp {folder}/vmlinuz "$3/boot/vmlinuz-6.1.0-9-cloud-amd64" """)
         monkeypatch.setenv("PATH", f"{self.bin}:/usr/bin:/bin")
-        monkeypatch.setattr(kernels, "_meta_package", lambda: "linux-image-cloud-amd64")
+        monkeypatch.setattr(kernels, "stock_package", lambda: "linux-image-cloud-amd64")
 
     def program(self, name: str, body: str) -> None:
         path = self.bin / name
@@ -188,7 +188,7 @@ def test_without_network_the_reason_is_apts_own(apt: FakeApt, fresh_store: Store
 
 def test_without_apt_the_hint_is_the_kernel_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                  fresh_store: Store) -> None:
-    monkeypatch.setattr(kernels, "_meta_package", lambda: "linux-image-cloud-amd64")
+    monkeypatch.setattr(kernels, "stock_package", lambda: "linux-image-cloud-amd64")
     monkeypatch.setattr("unibeam_nb.tools.locate", lambda _command: None)
     with pytest.raises(ImageError) as caught:
         kernels.stock_kernel(fresh_store)

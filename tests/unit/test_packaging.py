@@ -41,7 +41,7 @@ def test_conda_users_get_the_same_packages_and_minimum_versions() -> None:
 def test_every_tool_names_packages_that_setup_installs() -> None:
     lines = (ROOT / "scripts" / "packages.txt").read_text().splitlines()
     installed = {line.split()[0] for line in lines if line.strip() and not line.startswith("#")}
-    part_of_every_debian = {"apt", "dpkg"}
+    part_of_every_debian = {"apt", "dpkg", "tar"}
     for tool in TOOLS.values():
         assert set(tool.packages) <= installed | part_of_every_debian, tool.command
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,45 @@ def test_a_value_the_command_line_cannot_carry_is_refused(value: str) -> None:
 def test_a_command_line_longer_than_linux_reads_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^The environment makes a kernel command line of \d+ bytes\."):
         kernel_command_line(dataclasses.replace(GUEST, variables=(("LONG", "x" * 2000),)))
+
+
+MICROVM = dataclasses.replace(GUEST, platform="mmio")
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+def test_a_kernel_without_a_bus_gets_a_microvm(accelerator: str) -> None:
+    words = arguments(dataclasses.replace(MICROVM, accelerator=accelerator))
+    machine = after(words, "-machine").split(",")
+    assert machine[0] == "microvm"
+    assert {"acpi=off", "isa-serial=on", "auto-kernel-cmdline=off", f"accel={accelerator}"} <= set(machine)
+    # Without these two an emulated guest finds no clock.
+    assert not {"pit=off", "pic=off"} & set(machine)
+    assert after(words, "-device") == "virtio-net-device,netdev=net"
+    assert after(words, "-global") == "virtio-mmio.force-legacy=false"
+    assert "-no-reboot" in words
+
+
+def test_a_microvms_kernel_is_told_where_its_card_is_before_any_separator() -> None:
+    line = kernel_command_line(dataclasses.replace(MICROVM, variables=(("WORDS", "a -- b"),)))
+    assert line.index("virtio_mmio.device=512@0xfeb00e00:12") < line.index("--")
+    assert {"reboot=t", "unibeam.off=reboot"} <= set(line.split())
+
+
+def test_machine_types_differ_in_nothing_but_the_machine() -> None:
+    own = {"-global", "virtio-mmio.force-legacy=false"}
+    rest = [[w for w in arguments(guest) if not w.startswith(("q35", "microvm", "virtio-net", "console=ttyS0")) and
+             w not in own] for guest in (GUEST, MICROVM)]
+    assert rest[0] == rest[1]
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"platform": "mmio", "vcpus": 1, "tsc_khz": 2596146},
+     "tsc_early_khz=2596146 tsc=reliable no_timer_check nolapic_timer"),
+    ({"platform": "mmio", "vcpus": 2, "tsc_khz": 2596146}, "tsc_early_khz=2596146 tsc=reliable no_timer_check"),
+    ({"platform": "mmio", "vcpus": 1}, "no_timer_check"),
+    ({"platform": "mmio", "vcpus": 1, "tsc_khz": 2596146, "accelerator": "kvm"}, ""),
+    ({"platform": "pci", "vcpus": 1, "tsc_khz": 2596146}, "")])
+def test_an_emulated_microvm_is_told_about_its_clock(change: dict[str, Any], words: str) -> None:
+    line = kernel_command_line(dataclasses.replace(GUEST, **change)).split()
+    clock = ("tsc", "no_timer_check", "nolapic_timer")
+    assert [word for word in line if word.startswith(clock)] == words.split()

@@ -15,11 +15,12 @@ __all__ = ["build_image"]
 
 
 def build_image(store: Store, release: Release, target: str, flavour: str = "", *, kernel: Kernel | None = None,
-                compression: str = "lz4") -> Image:
+                compression: str = "lz4", options: tuple[str, ...] = ()) -> Image:
     """The image of a release for a target, from the store when it has been made before (``Image.cached``).
 
-    ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel`` and ``compression`` (lz4, zstd, none) are for
-    ``linux``. Raises UsageError for what a target does not take, ImageError when the release cannot become it.
+    ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel``, ``compression`` (lz4, zstd, xz, none) and
+    ``options`` (what an arm calls the image by) are for ``linux``. Raises UsageError for what a target does not take,
+    ImageError when the release cannot become it.
     """
     if target not in TARGETS:
         raise UsageError(f"{target!r} is not a target.", f"The targets are {', '.join(TARGETS)}.")
@@ -30,7 +31,7 @@ def build_image(store: Store, release: Release, target: str, flavour: str = "", 
     if target == "linux":
         from unibeam_nb.image.linux import build_linux
 
-        return build_linux(store, release, kernel, compression)
+        return build_linux(store, release, kernel, compression, options)
     if target == "oci":
         from unibeam_nb.image.oci import build_oci
 

@@ -12,9 +12,10 @@ import platform
 import re
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError, ProgramFailed, ToolMissing
@@ -28,13 +29,21 @@ OWN_KERNEL = "Give a kernel of your own: --kernel PATH_TO_BZIMAGE."
 META_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 """The package that depends on the current kernel for virtual machines, by the ``ID`` of os-release."""
 
+UNPACKS = ("lz4", "zstd", "xz", "none")
+"""How an initramfs may be packed for a distribution's kernel."""
+
+T = TypeVar("T")
+
 _IMAGE_PACKAGE = re.compile(r"linux-image-(?:unsigned-)?\d[\w.+-]*")
 
 
 @dataclass(frozen=True)
 class Kernel:
     """A kernel to boot. ``path`` is a bzImage; ``modules`` its ``lib/modules/VERSION`` directory, or None when
-    everything is built in; ``source`` says where it came from."""
+    everything is built in; ``source`` says where it came from.
+
+    ``platform`` is the machine it is for: ``pci`` (q35) or ``mmio`` (microvm). ``processors`` is how many it can use,
+    None for any number; ``unpacks`` are the compressions of an initramfs that it knows."""
 
     name: str
     version: str
@@ -42,6 +51,9 @@ class Kernel:
     modules: Path | None
     sha256: str
     source: str
+    platform: str = "pci"
+    processors: int | None = None
+    unpacks: tuple[str, ...] = UNPACKS
 
 
 def bzimage_version(path: Path) -> str:
@@ -79,8 +91,8 @@ def kernel_from_path(path: Path, modules: Path | None = None) -> Kernel:
 
 def known_kernels(store: Store) -> list[Kernel]:
     """The kernels in the store, the newest version last."""
-    found = [_load(entry.parent) for entry in (store.cache / KIND).glob("*/kernel.json")]
-    return sorted(found, key=lambda kernel: (_version_key(kernel.version), kernel.source))
+    found = [load_kernel(entry.parent) for entry in (store.cache / KIND).glob("*/kernel.json")]
+    return sorted(found, key=lambda kernel: (version_key(kernel.version), kernel.source))
 
 
 def stock_kernel(store: Store, *, refresh: bool = False) -> Kernel:
@@ -89,7 +101,7 @@ def stock_kernel(store: Store, *, refresh: bool = False) -> Kernel:
     Works as a normal user: nothing is installed, and apt gets a state of its own in the store. Raises
     ImageError when it cannot be had; the hint says how to go on.
     """
-    meta = _meta_package()
+    meta = stock_package()
     if not refresh:
         mine = [kernel for kernel in known_kernels(store) if kernel.source.startswith(f"{meta} ")]
         if mine:
@@ -98,7 +110,7 @@ def stock_kernel(store: Store, *, refresh: bool = False) -> Kernel:
         return _fetch(store, meta)
 
 
-def _meta_package(release: Path = Path("/etc/os-release"), machine: str | None = None) -> str:
+def stock_package(release: Path = Path("/etc/os-release"), machine: str | None = None) -> str:
     if (machine or platform.machine()) != "x86_64":
         raise ImageError(f"There is no stock kernel for {machine or platform.machine()} hosts.", OWN_KERNEL)
     lines = release.read_text().splitlines() if release.is_file() else []
@@ -110,23 +122,34 @@ def _meta_package(release: Path = Path("/etc/os-release"), machine: str | None =
 
 
 def _fetch(store: Store, meta: str) -> Kernel:
+    return obtain(store, "kernel", meta, lambda apt: apt.kernel_packages(meta),
+                  lambda apt, packages: load_kernel(_entry(store, apt, meta, packages)))
+
+
+def obtain(store: Store, what: str, meta: str, named: Callable[[Apt], Mapping[str, str]],
+           use: Callable[[Apt, Mapping[str, str]], T]) -> T:
+    """What ``use`` makes of the packages that ``meta`` stands for, with the host's package lists or newer ones.
+
+    ``named`` gives the packages with their versions, none when apt does not know ``meta``; ``what`` is their
+    word for people. Raises ImageError when they cannot be had.
+    """
     apt = Apt.of(store)
     try:
-        packages = apt.kernel_packages(meta)
+        packages = named(apt)
         if packages:
-            return _load(_entry(store, apt, meta, packages))
+            return use(apt, packages)
     except ProgramFailed:
         pass  # The host's lists are old and name files that are gone; new ones are asked for next.
     told = apt.update()
-    packages = apt.kernel_packages(meta)
+    packages = named(apt)
     if not packages:
         why = _reason(told) or f"apt does not know the package {meta}."
-        raise ImageError(f"The distribution's kernel cannot be fetched: {why}",
+        raise ImageError(f"The distribution's {what} cannot be fetched: {why}",
                          f"See to it that apt-get update works, then try again. {OWN_KERNEL}")
     try:
-        return _load(_entry(store, apt, meta, packages))
+        return use(apt, packages)
     except ProgramFailed as error:
-        raise ImageError(f"The distribution's kernel cannot be fetched: {_reason(error.output) or error.message}",
+        raise ImageError(f"The distribution's {what} cannot be fetched: {_reason(error.output) or error.message}",
                          f"See to it that apt-get update works, then try again. {OWN_KERNEL}") from error
 
 
@@ -174,13 +197,16 @@ def _keep_modules(source: Path, place: Path) -> None:
         shutil.copyfile(source / "modules.builtin", place / "modules.builtin")
 
 
-def _load(entry: Path) -> Kernel:
+def load_kernel(entry: Path) -> Kernel:
+    """The kernel in a store entry."""
     about = json.loads((entry / "kernel.json").read_text())
     modules = entry / about["modules"] if about["modules"] else None
-    return Kernel(about["name"], about["version"], entry / "kernel", modules, about["sha256"], about["source"])
+    return Kernel(about["name"], about["version"], entry / "kernel", modules, about["sha256"], about["source"],
+                  about.get("platform", "pci"), about.get("processors"), tuple(about.get("unpacks", UNPACKS)))
 
 
-def _version_key(version: str) -> list[tuple[int, str]]:
+def version_key(version: str) -> list[tuple[int, str]]:
+    """What orders versions as people do: 6.9 before 6.10."""
     return [(int(number or -1), word) for number, word in re.findall(r"(\d+)|([^\d]+)", version)]
 
 
@@ -224,12 +250,18 @@ class Apt:
 
     def kernel_packages(self, meta: str) -> dict[str, str]:
         """The packages, with their versions, that hold the kernel ``meta`` stands for; empty when apt knows none."""
+        found = self.named_by(meta, _IMAGE_PACKAGE)
+        for name in tuple(found):
+            modules = re.sub("linux-image-(unsigned-)?", "linux-modules-", name)
+            if version := self.version(modules):
+                found[modules] = version
+        return found
+
+    def named_by(self, meta: str, pattern: re.Pattern[str]) -> dict[str, str]:
+        """The first package of this name that ``meta`` depends on, with its version; empty when apt knows none."""
         shown = process.run([self.query, *self.options(), "depends", "--important", meta], check=False).stdout
-        names = [word for line in shown.splitlines()[1:] for word in line.split() if _IMAGE_PACKAGE.fullmatch(word)]
-        if not names:
-            return {}
-        modules = re.sub("linux-image-(unsigned-)?", "linux-modules-", names[0])
-        return {name: version for name in (names[0], modules) if (version := self.version(name))}
+        names = [word for line in shown.splitlines()[1:] for word in line.split() if pattern.fullmatch(word)]
+        return {name: version for name in names[:1] if (version := self.version(name))}
 
     def version(self, package: str) -> str | None:
         """The version that apt would fetch, or None."""

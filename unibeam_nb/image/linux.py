@@ -21,24 +21,30 @@ from unibeam_nb.model import Image, Part, Release
 from unibeam_nb.progress import checkpoint, note, progress, step
 from unibeam_nb.store import Store, digest, digest_file
 
-COMPRESSIONS = ("lz4", "zstd", "none")
-"""How the initramfs is packed: lz4 unpacks fastest, zstd is smallest, none is neither but needs no unpacking."""
+COMPRESSIONS = ("lz4", "zstd", "xz", "none")
+"""How the initramfs is packed: lz4 unpacks fastest, xz is smallest, none needs no unpacking."""
 
 ZSTD_LEVEL = 19
 
 
-def build_linux(store: Store, release: Release, kernel: Kernel | None, compression: str) -> Image:
-    """The linux image of a release, with the distribution's kernel unless one is given."""
+def build_linux(store: Store, release: Release, kernel: Kernel | None, compression: str,
+                options: tuple[str, ...] = ()) -> Image:
+    """The linux image of a release, with the distribution's kernel unless one is given. ``options`` is what its arm
+    calls it by."""
     if compression not in COMPRESSIONS:
         raise ImageError(f"{compression!r} is not a compression of linux images.",
                          f"Choose one of {', '.join(COMPRESSIONS)}.")
     kernel = kernel or stock_kernel(store)
+    if compression not in kernel.unpacks:
+        raise ImageError(f"The kernel {kernel.name} cannot unpack {compression}.",
+                         f"Choose one of {', '.join(kernel.unpacks)} with --compression.")
     libraries = root.release_libraries(release)
     init = compiled_init(store)
     modules = wanted_modules(kernel)
     packers = library_versions(*_packers(compression))
     inputs = {
-        "kernel": [kernel.version, kernel.sha256], "init": digest_file(init), "compression": compression,
+        "kernel": [kernel.version, kernel.sha256, kernel.platform, kernel.processors],
+        "init": digest_file(init), "compression": compression,
         "packer": packers,
         "modules": [[module.name, digest(module.data)] for module in modules],
         "libraries": {path: digest_file(source) for path, source in libraries.items()}}
@@ -54,9 +60,10 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
             release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / "initramfs")),
             release.sha256, sum((place / name).stat().st_size for name in ("kernel", "initramfs")),
             sum(part.bytes for part in sizes), sizes, (("kernel", "kernel"), ("initramfs", "initramfs")),
-            release.launch, release.ports, kernel.version, (("gcc", compiler_version()), *packers))
+            release.launch, release.ports, kernel.version, (("gcc", compiler_version()), *packers),
+            options=options, platform=kernel.platform, processors=kernel.processors)
 
-    return make_image(store, release, "linux", "", inputs, fill)
+    return make_image(store, release, "linux", "", inputs | {"options": options}, fill)
 
 
 def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
@@ -98,7 +105,7 @@ def _lines(what: str, items: Iterable[str]) -> str:
 
 
 def _packers(compression: str) -> tuple[str, ...]:
-    return {"lz4": ("lz4",), "zstd": ("zstandard",), "none": ()}[compression]
+    return {"lz4": ("lz4",), "zstd": ("zstandard",), "xz": (), "none": ()}[compression]
 
 
 def _write(path: Path, whole: Tree, compression: str) -> None:
@@ -107,6 +114,8 @@ def _write(path: Path, whole: Tree, compression: str) -> None:
         pieces = lz4.compress(pieces)
     elif compression == "zstd":
         pieces = _zstd(pieces)
+    elif compression == "xz":
+        pieces = _xz(pieces)
     with path.open("wb") as stream:
         for piece in pieces:
             checkpoint()
@@ -118,6 +127,18 @@ def _zstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
     import zstandard
 
     packer = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True, threads=0).compressobj()
+    for piece in pieces:
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def _xz(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """An xz stream as the kernel reads it (Documentation/staging/xz.rst): CRC32, with the filter for x86 programs."""
+    import lzma
+
+    filters = [{"id": lzma.FILTER_X86},
+               {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 25}]
+    packer = lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=filters)
     for piece in pieces:
         yield packer.compress(piece)
     yield packer.flush()

@@ -22,7 +22,7 @@ from unibeam_nb.machine.console import Follower, plain
 from unibeam_nb.machine.diagnose import lines_of
 from unibeam_nb.machine.marks import MarkReader, new_nonce
 from unibeam_nb.machine.options import ACCELERATORS
-from unibeam_nb.machine.qemu_arguments import CONSOLE, MACHINE, PROGRAM, Guest, arguments
+from unibeam_nb.machine.qemu_arguments import CONSOLE, MACHINES, PROGRAM, Guest, arguments
 from unibeam_nb.model import from_json, to_json
 from unibeam_nb.progress import checkpoint, note, step
 from unibeam_nb.store import Store, write_atomically
@@ -43,11 +43,13 @@ class Accelerator:
     reason: str
 
 
-def prove_accelerator(store: Store, wanted: str = "auto", kernel: Path | None = None) -> Accelerator:
+def prove_accelerator(store: Store, wanted: str = "auto", kernel: Path | None = None,
+                      platform: str = "pci") -> Accelerator:
     """The accelerator to use for ``wanted``: ``auto``, ``kvm`` or ``tcg``.
 
-    The proof boots the distribution's kernel, or ``kernel`` (a bzImage) where that cannot be had; it is made
-    once per boot of the host, and leaves a note when it ends in ``tcg``.
+    On the platform ``pci`` the proof boots the distribution's kernel, or ``kernel`` (a bzImage) where that cannot be
+    had; on ``mmio`` it boots ``kernel``. It is made once per boot of the host and platform, and leaves a note when it
+    ends in ``tcg``.
     Raises MachineError when ``kvm`` is demanded and not proved, ToolMissing without QEMU.
     """
     if wanted not in ACCELERATORS:
@@ -55,12 +57,12 @@ def prove_accelerator(store: Store, wanted: str = "auto", kernel: Path | None = 
     tools.find(PROGRAM)
     if wanted == "tcg":
         return Accelerator("tcg", "Emulation was asked for.")
-    path = store.directory("hosts") / "accelerator.json"
+    path = _file(store, platform)
     with FileLock(f"{path}.lock"):
-        found = _remembered(path)
+        found = _remembered(path, platform)
         if found is None:
-            found = _prove(store, kernel)
-            write_atomically(path, json.dumps({"identity": _identity(), "accelerator": to_json(found)}))
+            found = _prove(store, kernel, platform)
+            write_atomically(path, json.dumps({"identity": _identity(platform), "accelerator": to_json(found)}))
             if found.name == "tcg" and wanted == "auto":
                 note(f"KVM does not work here, so virtual machines are emulated (tcg), which is slower: {found.reason}")
     if wanted == "kvm" and found.name != "kvm":
@@ -73,38 +75,44 @@ def known_accelerator(store: Store) -> Accelerator | None:
     """The accelerator as it was proved since the host booted; None where that has not happened.
     Raises ToolMissing without QEMU."""
     tools.find(PROGRAM)
-    return _remembered(store.directory("hosts") / "accelerator.json")
+    return _remembered(_file(store, "pci"), "pci")
 
 
-def _identity() -> list[object]:
+def _file(store: Store, platform: str) -> Path:
+    return store.directory("hosts") / ("accelerator.json" if platform == "pci" else f"accelerator-{platform}.json")
+
+
+def _identity(platform: str) -> list[object]:
     """What the answer depends on: this boot, this user's rights, this QEMU, this machine type."""
     device = DEVICE.stat() if DEVICE.exists() else None
     return [proc.boot_id(), os.geteuid(), os.access(DEVICE, os.R_OK | os.W_OK), device is not None,
-            tools.find(PROGRAM).stat().st_mtime_ns, MACHINE]
+            tools.find(PROGRAM).stat().st_mtime_ns, MACHINES[platform]]
 
 
-def _remembered(path: Path) -> Accelerator | None:
+def _remembered(path: Path, platform: str) -> Accelerator | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return from_json(Accelerator, data["accelerator"]) if data["identity"] == _identity() else None
+        return from_json(Accelerator, data["accelerator"]) if data["identity"] == _identity(platform) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _prove(store: Store, kernel: Path | None) -> Accelerator:
+def _prove(store: Store, kernel: Path | None, platform: str) -> Accelerator:
     if not DEVICE.exists():
         return Accelerator("tcg", f"{DEVICE} does not exist.")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return Accelerator("tcg", f"{DEVICE} may not be opened; join its group with 'sudo usermod -aG kvm $USER' "
                                   "and log in again.")
     with step("Booting a tiny guest to see whether KVM works"):
-        reason = boot_tiny(store, "kvm", _kernel(store, kernel), PATIENCE)
+        reason = boot_tiny(store, "kvm", _kernel(store, kernel, platform), PATIENCE, platform)
     return Accelerator("tcg", reason) if reason else Accelerator("kvm", "A tiny guest booted with it.")
 
 
-def _kernel(store: Store, given: Path | None) -> Path:
+def _kernel(store: Store, given: Path | None, platform: str) -> Path:
     from unibeam_nb.image.kernels import stock_kernel
 
+    if platform != "pci" and given is not None:
+        return given
     try:
         return stock_kernel(store).path
     except UnibeamError:
@@ -113,14 +121,14 @@ def _kernel(store: Store, given: Path | None) -> Path:
         return given
 
 
-def boot_tiny(store: Store, accelerator: str, kernel: Path, patience: float) -> str | None:
+def boot_tiny(store: Store, accelerator: str, kernel: Path, patience: float, platform: str = "pci") -> str | None:
     """Boot ``kernel`` with the tiny PID 1 of :mod:`.tiny`. Returns None when that printed its mark within ``patience``
     seconds, else a sentence that says why not. Nothing is left running."""
     nonce = new_nonce()
     with store.scratch() as scratch:
         initramfs = scratch / "initramfs"
         initramfs.write_bytes(tiny.initramfs(nonce))
-        guest = Guest(kernel, initramfs, nonce, accelerator, MEMORY_MB)
+        guest = Guest(kernel, initramfs, nonce, accelerator, MEMORY_MB, platform=platform)
         with (scratch / "vmm.log").open("wb") as output:
             began = time.monotonic()
             child = process.spawn((tools.find(PROGRAM), *arguments(guest)), stdout=output, cwd=scratch)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from unibeam_nb import process
-from unibeam_nb.errors import MachineError, PortInUse
+from unibeam_nb.errors import MachineError, PortInUse, UsageError
 from unibeam_nb.machine import children, diagnose, ports, proc, registry
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
@@ -45,10 +45,13 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     BootFailed when it did not reach its mark. Then, and on Ctrl-C or Cancelled, nothing is left running.
     """
     arm = Arm.parse(f"{image.kind}@{runner}")
+    if image.processors is not None and options.vcpus > image.processors:
+        raise UsageError(f"The kernel of {image.name} uses {image.processors} processor of {options.vcpus}.",
+                         "Leave out --vcpus, or build with a kernel for more: --kernel tiny+smp.")
     with step(f"Booting {name or image.name} on {runner}"):
         accelerator = "native"
         if runner == "qemu":
-            accelerator = prove_accelerator(store, options.accelerator, image.file("kernel")).name
+            accelerator = prove_accelerator(store, options.accelerator, image.file("kernel"), image.platform).name
         for attempt in range(1, ATTEMPTS + 1):
             seat, record = _sit_down(store, image, arm, options, name, accelerator)
             try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb import tools
-from unibeam_nb.machine import memory, proc, qmp
+from unibeam_nb.machine import memory, proc, qmp, tsc
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import PROGRAM, Guest, arguments
@@ -21,8 +21,11 @@ OUTPUT = "vmm.log"
 def prepare(seat: Seat) -> Start:
     """The command line of this machine."""
     options = seat.options
-    guest = Guest(seat.image.file("kernel"), seat.image.file("initramfs"), seat.nonce, seat.accelerator,
-                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()))
+    image = seat.image
+    emulated = image.platform == "mmio" and seat.accelerator == "tcg"
+    guest = Guest(image.file("kernel"), image.file("initramfs"), seat.nonce, seat.accelerator,
+                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()), image.platform,
+                  tsc.tsc_khz(seat.store) if emulated else None)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

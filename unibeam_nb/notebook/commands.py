@@ -73,11 +73,11 @@ BUILD = Command(
      Option(("--port",), "TCP ports that the program serves", "LIST", "list"),
      Option(("--app",), "further OTP applications that the release needs", "LIST", "list"),
      Option(("--flag",), "an emulator flag, for example '+S 1:1'", "FLAG", "list"),
-     Option(("--kernel",), "the kernel of a linux image: stock, a kernel's name, or PATH[:MODULES]", "KERNEL",
+     Option(("--kernel",), "the kernel of a linux image: stock, tiny, a kernel's name, or PATH[:MODULES]", "KERNEL",
             completes="kernels"),
      Option(("--erts",), "the emulator: host, lean (static, no JIT), or the PATH of an erts-VERSION directory", "ERTS",
             completes="files"),
-     Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "none"))),
+      Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "xz", "none"))),
     "Erlang or Elixir modules",
     ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim"))
 
@@ -142,9 +142,14 @@ DOCTOR = Command(
     (Option(("--prove",), "prove the accelerator by booting a tiny guest", kind="switch"),))
 
 KERNEL = Command(
-    "kernel", "list the kernels that images can be made with, or fetch the distribution's",
-    (Positional("action", "what to do; list if left out", choices=("list", "fetch")),),
-    examples=("kernel", "kernel fetch"))
+    "kernel", "list the kernels that images can be made with, fetch the distribution's, or compile a tiny one",
+    (Positional("action", "what to do; list if left out", choices=("list", "fetch", "build")),
+     Positional("name", "the kernel to build: tiny, which holds what a BEAM needs and no more", choices=("tiny",))),
+    (Option(("--optimise",), "what a tiny kernel is made for: the shortest boot or the fewest bytes", "WHAT",
+            choices=("boot", "size")),
+     Option(("--with",), "what a tiny kernel has on top: block, ipv6, pci, smp, xen, or any CONFIG_NAME=y", "LIST",
+            "list")),
+    examples=("kernel", "kernel fetch", "kernel build tiny --optimise size --with ipv6"))
 
 ERTS = Command(
     "erts", "list the emulators that releases can run on, or build the lean one from the distribution's source",

@@ -124,7 +124,7 @@ class LabNames:
             if what == "machines":
                 return [machine.name for machine in self._lab.ps()]
             if what == "kernels":
-                return ["stock", *(kernel.name for kernel in self._lab.kernels() if kernel.name != "stock")]
+                return list(dict.fromkeys(("stock", "tiny", "tiny-size", *(k.name for k in self._lab.kernels()))))
         return ()
 
 

@@ -166,11 +166,15 @@ def diagnosis_sheet(diagnosis: Diagnosis) -> Sheet:
     return Sheet("What this host can do", (), (Table(("capability", "state", "why", "to get it"), rows),))
 
 
+_MACHINE_OF = {"pci": "q35", "mmio": "microvm"}
+
+
 def kernels_sheet(kernels: Kernels) -> Sheet:
     if not kernels.kernels:
         return Sheet("No kernel has been fetched yet; 'kernel fetch' or the first linux image does.")
-    rows = tuple((k.name, k.version, _short(k.sha256), k.source) for k in kernels.kernels)
-    return Sheet("", (), (Table(("kernel", "version", "sha256", "source"), rows),))
+    rows = tuple((k.name, k.version, _MACHINE_OF[k.platform], format_bytes(k.path.stat().st_size), _short(k.sha256),
+                  k.source) for k in kernels.kernels)
+    return Sheet("", (), (Table(("kernel", "version", "for", "size", "sha256", "source"), rows),))
 
 
 def runtimes_sheet(runtimes: Runtimes) -> Sheet:

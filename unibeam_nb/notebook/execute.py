@@ -167,8 +167,15 @@ def _report(lab: Lab, given: _Given) -> Saved:
 
 
 def _kernel(lab: Lab, given: _Given) -> Kernels:
-    if given.text("action") == "fetch":
+    action = given.text("action")
+    for key in ("name", "optimise", "with"):
+        if action != "build" and given.was_given(key):
+            raise UsageError(f"kernel {action or 'list'} takes no {'name' if key == 'name' else f'--{key}'}.",
+                             "To compile a kernel, write for example: kernel build tiny")
+    if action == "fetch":
         return Kernels((lab.stock_kernel(),))
+    if action == "build":
+        return Kernels((lab.build_tiny_kernel(given.value("optimise", "boot"), given.many("with")),))
     return Kernels(tuple(lab.kernels()))
 
 
