@@ -22,7 +22,8 @@ ENDS = {"app": "every application is started", "http": "the first good HTTP answ
 
 STAGE_NAMES = {
     "vmm": "until the VMM is ready", "kernel": "until the kernel speaks", "init": "until PID 1 runs",
-    "beam": "until the BEAM runs", "app": "until applications are up", "http": "until it answers HTTP"}
+    "beam": "until the BEAM runs", "app": "until applications are up", "resume": "until the copy runs on",
+    "http": "until it answers HTTP"}
 """What each stage is called; a stage is named after the mark that ends it."""
 
 

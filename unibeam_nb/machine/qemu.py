@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb import tools
-from unibeam_nb.machine import memory, proc, qmp
+from unibeam_nb.machine import memory, proc, qmp, resume
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
-from unibeam_nb.machine.qemu_arguments import PROGRAM, Guest, arguments
+from unibeam_nb.machine.qemu_arguments import PROGRAM, RAM, Guest, arguments
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.store import Store
 
@@ -21,13 +21,19 @@ OUTPUT = "vmm.log"
 def prepare(seat: Seat) -> Start:
     """The command line of this machine."""
     options = seat.options
+    if seat.snapshot is not None:
+        (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     guest = Guest(seat.image.file("kernel"), seat.image.file("initramfs"), seat.nonce, seat.accelerator,
-                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()))
+                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()),
+                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken")
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
-    """Let the guest run; the host's monotonic clock just before, which is the mark ``vmm``."""
+    """Let the guest run; the host's monotonic clock just before, which is the mark ``vmm``. A copy gets its state,
+    and is told who it is."""
+    if seat.snapshot is not None and seat.snapshot.state is not None:
+        return resume.start(seat, seat.snapshot.state, alive)
     return qmp.run_guest(seat.directory, alive)
 
 
@@ -38,7 +44,9 @@ def payload(record: Record, directory: Path) -> list[ProcessId]:
 
 def measure(record: Record, directory: Path) -> tuple[int, int]:
     """Bytes of guest RAM touched, and bytes of QEMU besides."""
-    return memory.guest_ram(record.process) if record.process else (0, 0)
+    ram = directory / RAM
+    mapping = str(ram.readlink().resolve()) if ram.is_symlink() else memory.RAM_MAPPING
+    return memory.guest_ram(record.process, mapping) if record.process else (0, 0)
 
 
 def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:
