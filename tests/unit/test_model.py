@@ -10,6 +10,7 @@ from unibeam_nb.errors import UsageError
 from unibeam_nb.model import (
     FLAVOURS,
     MARK_LINE,
+    OPTIONS_OF,
     RUNNERS_OF,
     Arm,
     Launch,
@@ -44,7 +45,10 @@ def test_a_container_without_flavour_is_the_scratch_one() -> None:
      "The runners are qemu, podman, crun, process."),
     ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu."),
     ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.", "Options of oci are scratch, slim."),
-    ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.", "The target linux takes no options."),
+    ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.",
+     f"Options of linux are {', '.join(OPTIONS_OF['linux'])}."),
+    ("release+slim@process", "'release+slim@process' has the unknown option 'slim'.",
+     "The target release takes no options."),
     ("oci+slim+scratch@podman", "'oci+slim+scratch@podman' has more than one flavour.", "Choose one of scratch, slim."),
 ])
 def test_what_is_not_an_arm_is_explained(text: str, message: str, hint: str) -> None:

@@ -446,8 +446,6 @@ static void name_machine(void)
 		say("the host name %s cannot be set (%s); choose a shorter unibeam.hostname.", name, strerror(errno));
 	write_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%s %s %.*s\n",
 	           options.address[0] ? options.address : "127.0.1.1", name, (int)strcspn(name, "."), name);
-	if (options.dns[0])
-		write_file("/etc/resolv.conf", "nameserver %s\n", options.dns);
 }
 
 static void start_network(void)
@@ -722,6 +720,8 @@ int main(void)
 	load_modules();
 	start_network();
 	name_machine();
+	if (options.dns[0])
+		write_file("/etc/resolv.conf", "nameserver %s\n", options.dns);
 	seed_random();
 	set_environment();
 	if (options.snapshot)

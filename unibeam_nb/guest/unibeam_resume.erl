@@ -17,13 +17,16 @@ start(Line) ->
 serve(File) ->
     Port = open_port({fd, File, File}, [binary, {line, 1024}]),
     Nonce = receive {Port, {data, {eol, <<"prepare ", Given/binary>>}}} -> Given end,
-    call_all(before_snapshot),
+    call_all(before_snapshot, exporting(before_snapshot)),
+    %% Whatever need not wait is done now and not once for every copy.
+    Renewing = exporting(after_resume),
     {ok, Host} = inet:gethostname(),
+    Memory = unibeam_agent:memory(),
     {module, binary} = code:ensure_loaded(binary),
     [NewNonce, NewHost, _Seed, Cookie] = alone(Port, binary_to_list(Nonce)),
     rename(Host, binary_to_list(NewHost), binary_to_atom(Cookie)),
-    call_all(after_resume),
-    unibeam_agent:mark(binary_to_list(NewNonce), "resume", unibeam_agent:memory()),
+    call_all(after_resume, Renewing),
+    unibeam_agent:mark(binary_to_list(NewNonce), "resume", Memory),
     %% The port ends with its owner.
     receive never -> ok end.
 
@@ -82,9 +85,11 @@ new_node(Node, OldHost, NewHost) ->
         _ -> list_to_atom(lists:append([Name, "-", NewHost, "@", Host]))
     end.
 
-call_all(Function) ->
-    lists:foreach(fun(Module) -> call(Module, Function) end,
-                  lists:sort([Module || {Module, _} <- code:all_loaded(), erlang:function_exported(Module, Function, 0)])).
+exporting(Function) ->
+    lists:sort([Module || {Module, _} <- code:all_loaded(), erlang:function_exported(Module, Function, 0)]).
+
+call_all(Function, Modules) ->
+    lists:foreach(fun(Module) -> call(Module, Function) end, Modules).
 
 %% A copy whose own renewal failed must not serve anybody with another one's secrets.
 call(Module, Function) ->
