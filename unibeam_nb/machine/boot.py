@@ -45,7 +45,7 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     BootFailed when it did not reach its mark. Then, and on Ctrl-C or Cancelled, nothing is left running.
     """
     arm = Arm.parse(f"{image.kind}@{runner}")
-    with step(f"Booting {name or image.name} on {runner}"):
+    with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
         accelerator = "native"
         if runner == "qemu":
             accelerator = prove_accelerator(store, options.accelerator, image.file("kernel")).name
@@ -235,7 +235,8 @@ class Watch:
             image_mb=-(-seat.image.unpacked_bytes // (1 << 20)), limited=_limited(seat), ended=ended,
             code=self.child.poll(), inner=code_of(self.reader.values),
             console=Console(seat.directory / CONSOLE).lines(),
-            vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks()))
+            vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
+            resumed=seat.snapshot is not None and seat.snapshot.state is not None))
 
 
 def _limited(seat: Seat) -> bool:
