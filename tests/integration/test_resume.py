@@ -16,7 +16,7 @@ import pytest
 from unibeam_nb.errors import BootFailed, MachineError, UsageError
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine, clean, machines
-from unibeam_nb.store import Store
+from unibeam_nb.store import Store, remove_tree
 
 pytestmark = pytest.mark.xdist_group("resume")
 
@@ -190,10 +190,12 @@ def test_a_snapshot_that_was_tampered_with_is_refused(home: Lab, name: str) -> N
         first = stream.read(1)
         stream.seek(0)
         stream.write(bytes([first[0] ^ 1]))
-    with pytest.raises(MachineError, match=f"its file {name} was changed"), resumed(home, mem_mb=224):
-        pass
-    with file.open("r+b") as stream:
-        stream.write(first)
+    try:
+        with pytest.raises(MachineError, match=f"its file {name} was changed"), resumed(home, mem_mb=224):
+            pass
+    finally:
+        with file.open("r+b") as stream:
+            stream.write(first)
     with resumed(home, mem_mb=224) as machine:
         assert ask(machine)["hooks"] == "['after',before]"
 
@@ -205,11 +207,11 @@ def test_a_truncated_snapshot_is_refused_and_a_new_one_taken_when_it_is_removed(
     assert directory.stat().st_mode & 0o777 == 0o700
     assert (directory / "ram").stat().st_mode & 0o077 == 0
     os.truncate(directory / "ram", 100 << 20)
-    with pytest.raises(MachineError, match="its file ram has 105 MB"), resumed(home, mem_mb=208):
-        pass
-    for path in directory.iterdir():
-        path.unlink()
-    directory.rmdir()
+    try:
+        with pytest.raises(MachineError, match="its file ram has 105 MB"), resumed(home, mem_mb=208):
+            pass
+    finally:
+        remove_tree(directory)
     with resumed(home, mem_mb=208) as machine:
         assert list(machine.marks) == ["spawn", "vmm", "resume", "http"]
 
