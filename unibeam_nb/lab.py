@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from unibeam_nb.errors import UsageError
 from unibeam_nb.model import (
     DEFAULT_ARM_OF,
+    RESUME,
     RUNNERS,
     Arm,
     Finding,
@@ -169,8 +170,10 @@ class Lab:
             return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
         small = "small" in options
         kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel)
-        return build_image(self.store, release, target, flavour, kernel=kernel, options=options,
-                           compression="xz" if small else build.compression)
+        image = build_image(self.store, release, target, flavour, kernel=kernel,
+                            options=tuple(word for word in options if word != RESUME),
+                            compression="xz" if small else build.compression)
+        return dataclasses.replace(image, options=options)  # A machine that is resumed runs the very same image.
 
     def _on_erts(self, release: Release, wanted: str | None) -> Release:
         """The release on the emulator called ``wanted``."""
@@ -240,20 +243,27 @@ class Lab:
     def boot(self, name: str, *, arm: str | None = None, mem_mb: int = 256, vcpus: int = 1,
              accelerator: str = "auto", ports: tuple[str, ...] = (), http: str | None = None,
              until: str | None = None, deadline: float = 120.0, env: tuple[str, ...] = (),
-             machine_name: str | None = None) -> Machine:
-        """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given)."""
+             machine_name: str | None = None, resume: bool = False) -> Machine:
+        """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given).
+
+        With ``resume`` it is not booted but copied from a snapshot, which is taken where there is none yet.
+        """
         from unibeam_nb.machine import BootOptions
         from unibeam_nb.machine import boot as boot_machine
 
         build = self.named(name)
         chosen = parse_arm(arm or "qemu")
+        if resume and RESUME not in chosen.extras:
+            if chosen.runner != "qemu":
+                raise UsageError(f"{chosen} cannot be resumed.", "Only a linux image on qemu can: leave out --on.")
+            chosen = Arm.parse("+".join((chosen.target, *chosen.options, RESUME)) + f"@{chosen.runner}")
         options = BootOptions(
             mem_mb=mem_mb, vcpus=vcpus, accelerator=accelerator, deadline=deadline,
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env))
         image = self._image(build, chosen.target, chosen.flavour, chosen.extras)
-        with step(f"Booting {name} as {chosen}"):
+        with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)
 
     def ps(self) -> Machines:

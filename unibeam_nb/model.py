@@ -18,8 +18,15 @@ from typing import Any, TypeVar
 
 from unibeam_nb.errors import UsageError
 
-MARKS = ("spawn", "vmm", "kernel", "init", "beam", "app", "http", "exit")
-"""The named instants of a boot, in the order in which they happen."""
+MARKS = ("spawn", "vmm", "kernel", "init", "beam", "app", "resume", "http", "exit")
+"""The named instants of a boot, in the order in which they happen; ``resume`` is never one of a boot, and ``kernel``
+to ``app`` never one of a resumed machine."""
+
+RESUME = "resume"
+"""The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
+
+READY = ("app", RESUME)
+"""The marks after which a machine should answer: every application is started, or runs on."""
 
 TARGETS = ("linux", "oci", "release")
 """Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
@@ -271,7 +278,8 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
     "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
 """Which runners take which target."""
 
-OPTIONS_OF: Mapping[str, tuple[str, ...]] = {"linux": ("tiny", "small", "lean"), "oci": ("lean",), "release": ("lean",)}
+OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
+    "linux": ("tiny", "small", "lean", RESUME), "oci": ("lean",), "release": ("lean",)}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
 emulator without a JIT."""

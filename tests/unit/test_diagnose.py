@@ -116,3 +116,13 @@ def test_details_are_few_and_short(count: int) -> None:
     assert max(map(len, lines)) <= 300
     assert lines[0].startswith("error 0 ")
     assert lines[-1].startswith(f"error {count - 1} ")
+
+
+def test_a_copy_that_fails_is_not_explained_as_a_boot() -> None:
+    seen = Evidence("hello", "qemu", "http", 30.0, 128, 40, limited=True, ended=False, resumed=True)
+    error = explain(seen)
+    assert error.message == "hello was resumed and did not run on within 30.00 s."
+    assert error.hint == "Does an after_resume/0 of the program return? Else boot it without --resume."
+    error = explain(dataclasses.replace(seen, ended=True, code=1, vmm=["qemu-system-x86_64: load of migration failed"]))
+    assert error.message == "QEMU could not resume hello (exit status 1)."
+    assert error.details == ("qemu-system-x86_64: load of migration failed",)

@@ -137,3 +137,10 @@ def test_an_empty_experiment_gives_empty_frames_with_their_columns() -> None:
     assert tuple(frames.samples_frame(empty).columns) == frames.SAMPLES
     assert tuple(frames.stages_frame(empty).columns) == frames.STAGES
     assert tuple(frames.memory_frame(empty).columns) == frames.MEMORY
+
+
+def test_the_stages_of_a_resumed_machine_sum_to_its_total() -> None:
+    marks = {"spawn": 0.0, "vmm": 0.06, "resume": 0.15, "http": 0.19}
+    stages = frames.stages_of(marks, "http")
+    assert [name for name, _, _ in stages] == ["vmm", "resume", "http"]
+    assert sum(seconds for _, _, seconds in stages) == pytest.approx(0.19)

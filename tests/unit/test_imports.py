@@ -20,8 +20,9 @@ LAYERS = (
     ("machine",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 
-PURE = ("errors", "model", "image.formats", "machine.qemu_arguments", "machine.podman_arguments", "analysis.frames",
-        "analysis.stats", "notebook.parser", "notebook.commands", "notebook.sheet", "notebook.steps")
+PURE = ("errors", "model", "image.formats", "machine.qemu_arguments", "machine.podman_arguments",
+        "machine.snapshot_facts", "analysis.frames", "analysis.stats", "notebook.parser",
+        "notebook.commands", "notebook.sheet", "notebook.steps")
 """Modules and packages that import nothing which touches the world."""
 
 UNCLEAN = ("IPython", "subprocess", "plumbum", "matplotlib", "unibeam_nb.process", "unibeam_nb.tools")

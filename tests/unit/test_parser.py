@@ -31,7 +31,7 @@ def test_options_may_stand_anywhere_around_the_positionals() -> None:
 def test_what_was_not_given_is_none_so_that_defaults_stay_elsewhere() -> None:
     values = parse(["boot", "hello"]).values
     assert values.pop("name") == "hello"
-    assert set(values.values()) == {None, ()}
+    assert set(values.values()) == {None, (), False}
 
 
 def test_lists_split_at_commas_and_may_be_repeated() -> None:

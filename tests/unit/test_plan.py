@@ -144,3 +144,12 @@ def test_http_without_a_port_is_refused() -> None:
         resolve(make_plan("hello", ARMS, until="http"), ())
     assert caught.value.message == "hello serves no port, so no HTTP answer can be waited for."
     assert caught.value.hint == 'Build it with --port 8080, or write until = "app".'
+
+
+def test_a_copy_cannot_be_measured_until_app() -> None:
+    plan = make_plan("hello", (Arm.parse("linux+resume@qemu"),), until="app")
+    with pytest.raises(UsageError) as caught:
+        resolve(plan, (8080,))
+    assert caught.value.message == \
+        "linux+resume@qemu has no mark app: its applications were started before the snapshot."
+    assert caught.value.hint == "Measure until http, for which the program must serve a port."

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from unibeam_nb.analysis.charts import CHARTS
 from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
 from unibeam_nb.analysis.stats import Interval, comparisons, median_interval
-from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line
+from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line, resumed_line
 from unibeam_nb.bench.checks import after
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import describe
@@ -92,7 +92,8 @@ def _facts(exp: Experiment) -> dict[str, Any]:
     return {
         "title": f"{exp.plan.source}: {_counted(len(exp.arms))}", "exp": exp, "date": date_of(exp),
         "charts": [(TITLES[kind], inline_svg(exp, kind), words(exp)) for kind, (_, words) in CHARTS.items()],
-        "loud": emulation_line(exp), "ends": ENDS[exp.until], "arms": _arms(exp), "compared": compared,
+        "loud": emulation_line(exp), "resumed": resumed_line(exp), "ends": ENDS[exp.until],
+        "arms": _arms(exp), "compared": compared,
         "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen),
         "stage_names": [STAGE_NAMES[name] for name in seen],
         "concerns": after(exp.samples, exp.plan, int(host["cores"])), "failed": exp.failed, "notes": exp.notes,

@@ -15,14 +15,15 @@ from unibeam_nb.analysis.frames import (
 )
 from unibeam_nb.analysis.stats import median_interval
 from unibeam_nb.bench.journal import Experiment
-from unibeam_nb.model import Image, format_bytes, format_seconds
+from unibeam_nb.model import RESUME, Image, format_bytes, format_seconds
 
 ENDS = {"app": "every application is started", "http": "the first good HTTP answer"}
 """What the mark that ends a boot means."""
 
 STAGE_NAMES = {
     "vmm": "until the VMM is ready", "kernel": "until the kernel runs", "init": "until PID 1 runs",
-    "beam": "until the BEAM runs", "app": "until applications are up", "http": "until it answers HTTP"}
+    "beam": "until the BEAM runs", "app": "until applications are up", "resume": "until the copy runs on",
+    "http": "until it answers HTTP"}
 """What each stage is called; a stage is named after the mark that ends it."""
 
 
@@ -92,7 +93,7 @@ def footer_lines(exp: Experiment) -> list[str]:
     host = exp.header["host"]
     where = f"{host['cpu']}, {host['cores']} cores" + (", itself a virtual machine" if host["virtualised"] else "")
     return [f"{n} boots per arm{warm}{lost}", f"{accelerator_line(exp)}; {where}",
-            f"{date_of(exp)}; experiment {exp.name}"]
+            *filter(None, [resumed_line(exp)]), f"{date_of(exp)}; experiment {exp.name}"]
 
 
 def accelerator_line(exp: Experiment) -> str:
@@ -113,13 +114,18 @@ def emulation_line(exp: Experiment) -> str:
     return f"{_list(slow)} ran under tcg: software emulation, not what production would show" if slow else ""
 
 
+def resumed_line(exp: Experiment) -> str:
+    """Which arms were not booted at all; empty where all were."""
+    copies = [str(arm) for arm in exp.plan.arms if RESUME in arm.extras]
+    return f"{_list(copies)} was resumed from a snapshot, not booted" if copies else ""
+
+
 def date_of(exp: Experiment) -> str:
     return str(exp.header["date"])[:10]
 
 
 def _emulation(exp: Experiment) -> str:
-    line = emulation_line(exp)
-    return f" {line}." if line else ""
+    return "".join(f" {line}." for line in (resumed_line(exp), emulation_line(exp)) if line)
 
 
 def _list(items: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import Arm, Probe
+from unibeam_nb.model import RESUME, Arm, Probe
 
 EXAMPLE = 'arms = ["linux@qemu", "oci+scratch@podman", "release@process"]'
 
@@ -217,6 +217,10 @@ def resolve(plan: Plan, ports: tuple[int, ...]) -> Plan:
     until = plan.until
     if until == "auto":
         until = "http" if ports or plan.probe else "app"
+    copies = [str(arm) for arm in plan.arms if RESUME in arm.extras]
+    if copies and until != "http":
+        raise UsageError(f"{copies[0]} has no mark {until}: its applications were started before the snapshot.",
+                         "Measure until http, for which the program must serve a port.")
     probe = plan.probe if until == "http" else None
     if until == "http" and probe is None:
         if not ports:

@@ -12,6 +12,7 @@
  *                          unibeam.hostname=a.b       a dot keeps OTP from asking a port program for it
  *                          unibeam.env.KEY=VALUE      one more variable for the program
  *                          unibeam.off=poweroff|reboot  how the machine ends (the default is poweroff)
+ *                          unibeam.snapshot           take orders on the console (see "snapshots" below)
  *                          A word in double quotes may contain blanks.
  *
  * Output: marks on the console, "@unibeam NONCE init NS" first and "@unibeam NONCE exit NS code=N" last
@@ -30,6 +31,7 @@
 #include <limits.h>
 #include <net/if.h>
 #include <net/route.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,6 +41,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
@@ -56,15 +59,18 @@
 #define LEFTOVER_WAIT_MS 2000  /* for processes that were killed at the end and have yet to vanish */
 #define NOT_STARTED 125        /* exit status of a machine whose program was never started */
 #define NIC_TYPE_ETHERNET 1    /* ARPHRD_ETHER */
+#define RNDADDENTROPY 0x40085203 /* include/uapi/linux/random.h, which musl does not have */
+#define RNDRESEEDCRNG 0x5207
 
 static struct {
 	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1];
-	int reboot;
+	int reboot, snapshot;
 	char *extra[MAX_WORDS];
 	int extras;
 } options;
 
 static pid_t program = -1;
+static int agent = -1;          /* our end of the line to the program's agent; only for a snapshot */
 
 /* ---- saying things ----------------------------------------------------------------------------------- */
 
@@ -229,6 +235,8 @@ static void read_options(void)
 			options.extra[options.extras++] = word + sizeof variable - 1;
 		else if (take(word, "unibeam.off=", off, sizeof off))
 			options.reboot = !strcmp(off, "reboot");
+		else if (!strcmp(word, "unibeam.snapshot"))
+			options.snapshot = 1;
 		else if (!take(word, "unibeam.nonce=", options.nonce, sizeof options.nonce)
 		         && !take(word, "unibeam.ip=", options.address, sizeof options.address)
 		         && !take(word, "unibeam.gw=", options.gateway, sizeof options.gateway)
@@ -315,7 +323,7 @@ static void seed_random(void)
 	source = open("/dev/hwrng", O_RDONLY | O_CLOEXEC);
 	pool = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 	if (source >= 0 && pool >= 0 && read(source, seed.bytes, sizeof seed.bytes) == (ssize_t)sizeof seed.bytes)
-		ioctl(pool, 0x40085203 /* RNDADDENTROPY */, &seed);
+		ioctl(pool, RNDADDENTROPY, &seed);
 	if (source >= 0)
 		close(source);
 	if (pool >= 0)
@@ -438,8 +446,6 @@ static void name_machine(void)
 		say("the host name %s cannot be set (%s); choose a shorter unibeam.hostname.", name, strerror(errno));
 	write_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%s %s %.*s\n",
 	           options.address[0] ? options.address : "127.0.1.1", name, (int)strcspn(name, "."), name);
-	if (options.dns[0])
-		write_file("/etc/resolv.conf", "nameserver %s\n", options.dns);
 }
 
 static void start_network(void)
@@ -455,6 +461,126 @@ static void start_network(void)
 	if (options.address[0])
 		bring_up_card(link);
 	close(link);
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------------------- */
+
+/*
+ * A machine that is to be resumed many times takes orders, one line each, on its console:
+ *
+ *   prepare NONCE   passed on to the agent, which runs the application's hooks, holds every other Erlang process
+ *                   and marks `still`
+ *   freeze          stops every process but this one and marks `frozen`; now the machine may be copied
+ *   resume NONCE SECONDS NANOSECONDS HOSTNAME SEED
+ *                   the first thing a copy hears. Before any other process runs again the kernel's random numbers
+ *                   are reseeded (SEED is 64 hex digits of the host's), the clock set and the host renamed.
+ *                   The agent gets "resume NONCE HOSTNAME SEED COOKIE", with new random numbers, and marks `resume`.
+ *
+ * The console is no channel for others: only who started the machine can write to it. Nothing here waits or
+ * polls; input on the console is a signal.
+ */
+static void open_orders(void)
+{
+	struct termios console;
+	int ends[2];
+	char number[12];
+
+	if (tcgetattr(0, &console)) {
+		say("the console takes no orders (%s), so no snapshot can be taken; use a serial console.", strerror(errno));
+		return;
+	}
+	/* Whole lines, and no echo: the console is kept in a file, and a seed is nobody's business. */
+	console.c_lflag = ICANON;
+	tcsetattr(0, TCSANOW, &console);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) {
+		say("there is no way to tell the program of a snapshot (%s); use a kernel with CONFIG_UNIX.", strerror(errno));
+		return;
+	}
+	agent = ends[0];
+	fcntl(agent, F_SETFD, FD_CLOEXEC);
+	snprintf(number, sizeof number, "%d", ends[1]);
+	setenv("UNIBEAM_SNAPSHOT", number, 1);
+	fcntl(0, F_SETOWN, getpid());
+	fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_ASYNC);
+}
+
+__attribute__((format(printf, 1, 2)))
+static void tell_agent(const char *format, ...)
+{
+	char line[512];
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = vsnprintf(line, sizeof line, format, list);
+	va_end(list);
+	if (write(agent, line, (size_t)length) != length)
+		say("the program does not listen (%s); build the release again.", strerror(errno));
+}
+
+static void to_hex(char *text, const unsigned char *bytes, int count)
+{
+	for (int i = 0; i < count; i++)
+		sprintf(text + 2 * i, "%02x", bytes[i]);
+}
+
+/* RNDRESEEDCRNG makes the kernel, and every processor's own generator, use the new entropy from the next byte on. */
+static int reseed(const char *hex)
+{
+	struct { int bits, size; unsigned char bytes[32]; } seed = {256, 32, {0}};
+	int pool = open("/dev/urandom", O_WRONLY | O_CLOEXEC), failed;
+
+	for (int i = 0; i < seed.size; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &seed.bytes[i]) != 1)
+			return -1;
+	failed = pool < 0 || ioctl(pool, RNDADDENTROPY, &seed) || ioctl(pool, RNDRESEEDCRNG);
+	close(pool);
+	return failed;
+}
+
+static void take_over(char *order)
+{
+	struct timespec now;
+	unsigned char fresh[48];
+	char nonce[64], name[HOST_NAME_MAX + 1], hex[65], seed[65], cookie[33];
+	long long seconds;
+
+	if (sscanf(order, "resume %63s %lld %ld %64s %64s", nonce, &seconds, &now.tv_nsec, name, hex) != 5 || strlen(hex) != 64)
+		return;
+	snprintf(options.nonce, sizeof options.nonce, "%s", nonce);
+	/* A copy with another one's random numbers would give its secrets away: better none than that. */
+	if (reseed(hex) || syscall(SYS_getrandom, fresh, sizeof fresh, 0) != (long)sizeof fresh) {
+		say("the random numbers of this copy cannot be renewed (%s); use a kernel from 4.14 on.", strerror(errno));
+		leave(NOT_STARTED);
+	}
+	now.tv_sec = (time_t)seconds;
+	if (clock_settime(CLOCK_REALTIME, &now))
+		say("the clock cannot be set (%s); it shows when the snapshot was taken.", strerror(errno));
+	snprintf(options.hostname, sizeof options.hostname, "%s", name);
+	name_machine();
+	to_hex(seed, fresh, 32);
+	to_hex(cookie, fresh + 32, 16);
+	tell_agent("resume %s %s %s %s\n", options.nonce, options.hostname, seed, cookie);
+	kill(-1, SIGCONT);
+}
+
+static void take_orders(void)
+{
+	struct pollfd console = {0, POLLIN, 0};
+	char order[512];
+	ssize_t length;
+
+	while (poll(&console, 1, 0) == 1 && (length = read(0, order, sizeof order - 1)) > 0) {
+		order[length] = 0;
+		if (!strncmp(order, "prepare ", 8)) {
+			tell_agent("%s", order);
+		} else if (!strcmp(order, "freeze\n")) {
+			kill(-1, SIGSTOP);
+			mark("frozen", now_ns(), "");
+		} else {
+			take_over(order);
+		}
+	}
 }
 
 /* ---- the program ------------------------------------------------------------------------------------- */
@@ -530,6 +656,8 @@ static int supervise(const sigset_t *signals)
 		while ((who = waitpid(-1, &status, WNOHANG)) > 0)
 			if (who == program)
 				return status;
+		if (sig == SIGIO)
+			take_orders();
 		/* SIGINT is what the kernel sends PID 1 for Ctrl-Alt-Del, SIGPWR what a power supply does. */
 		if (sig == SIGTERM || sig == SIGINT || sig == SIGPWR) {
 			stopping = 1;
@@ -553,6 +681,8 @@ static int run_program(void)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGPWR);
+	if (options.snapshot)
+		sigaddset(&signals, SIGIO);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	reboot(RB_DISABLE_CAD);
 	program = fork();
@@ -590,7 +720,11 @@ int main(void)
 	load_modules();
 	start_network();
 	name_machine();
+	if (options.dns[0])
+		write_file("/etc/resolv.conf", "nameserver %s\n", options.dns);
 	seed_random();
 	set_environment();
+	if (options.snapshot)
+		open_orders();
 	leave(run_program());
 }

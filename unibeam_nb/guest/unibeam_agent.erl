@@ -5,7 +5,7 @@
 %% is marked when only the preloaded modules and this one exist. Without a nonce nothing is printed.
 -module(unibeam_agent).
 
--export([beam/0, expose/0, hide/0, ready/0, ready/1]).
+-export([beam/0, expose/0, hide/0, ready/0, ready/1, mark/3, memory/0]).
 
 -define(NONCE, "UNIBEAM_NONCE").
 
@@ -30,7 +30,10 @@ ready() ->
     _ = application:which_applications(infinity),
     mark("app", memory()),
     _ = persistent_term:erase(?MODULE),
-    ok.
+    case os:getenv("UNIBEAM_SNAPSHOT") of
+        false -> ok;
+        Line -> unibeam_resume:start(Line)
+    end.
 
 %% Some allocator flags leave the emulator without a total.
 memory() ->
@@ -65,13 +68,14 @@ remember(Nonce) ->
 
 mark(Name, Pairs) ->
     case persistent_term:get(?MODULE, none) of
-        none ->
-            ok;
-        Nonce ->
-            Now = integer_to_list(now_ns()),
-            _ = erlang:display_string("\r\n@unibeam " ++ Nonce ++ " " ++ Name ++ " " ++ Now ++ Pairs ++ "\r\n"),
-            ok
+        none -> ok;
+        Nonce -> mark(Nonce, Name, Pairs)
     end.
+
+mark(Nonce, Name, Pairs) ->
+    Now = integer_to_list(now_ns()),
+    _ = erlang:display_string("\r\n@unibeam " ++ Nonce ++ " " ++ Name ++ " " ++ Now ++ Pairs ++ "\r\n"),
+    ok.
 
 %% lists:keyfind/3 is a BIF, so the module `lists` need not be loaded.
 now_ns() ->

@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 
 from unibeam_nb import process
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import children, diagnose, ports, proc, registry
+from unibeam_nb.machine import children, diagnose, ports, proc, registry, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
-from unibeam_nb.machine.options import BootOptions, Seat
+from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
 from unibeam_nb.machine.probe import Prober
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu import OUTPUT
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
-from unibeam_nb.model import Arm, Image, Mark
+from unibeam_nb.model import READY, RESUME, Arm, Image, Mark
 from unibeam_nb.progress import checkpoint, progress, step
 from unibeam_nb.store import Store
 
@@ -48,18 +48,31 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     if image.processors is not None and options.vcpus > image.processors:
         raise UsageError(f"The kernel of {image.name} uses {image.processors} processor of {options.vcpus}.",
                          "Leave out --vcpus, or build with a kernel for more: --kernel tiny+smp.")
-    with step(f"Booting {name or image.name} on {runner}"):
+    with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
         accelerator = "native"
         if runner == "qemu":
             accelerator = prove_accelerator(store, options.accelerator, image.file("kernel"), image.platform).name
-        for attempt in range(1, ATTEMPTS + 1):
-            seat, record = _sit_down(store, image, arm, options, name, accelerator)
-            try:
-                with _cleared_on_failure(seat, record), ports.claimed(host for host, _ in seat.ports):
-                    return _start(seat, record)
-            except PortInUse:
-                if attempt == ATTEMPTS or any(host for host, _ in _wanted(image, options)):
-                    raise
+        taken: Snapshot | None = None
+        if RESUME in arm.extras:
+            cold = dataclasses.replace(arm, options=tuple(word for word in arm.options if word != RESUME))
+            model = Seat(store, store.state, "", image.name, "", cold, image, options, accelerator,
+                         tuple((0, guest) for _, guest in _wanted(image, options)), Snapshot(store.cache))
+            source = dataclasses.replace(image, name=f"{image.name}-snapshot")
+            quiet = dataclasses.replace(options, ports=model.ports)
+            taken = snapshot.provide(model, lambda fresh: _boot(store, source, cold, quiet, None, accelerator, fresh))
+        return _boot(store, image, arm, options, name, accelerator, taken)
+
+
+def _boot(store: Store, image: Image, arm: Arm, options: BootOptions, name: str | None, accelerator: str,
+          taken: Snapshot | None) -> Machine:
+    for attempt in range(1, ATTEMPTS + 1):
+        seat, record = _sit_down(store, image, arm, options, name, accelerator, taken)
+        try:
+            with _cleared_on_failure(seat, record), ports.claimed(host for host, _ in seat.ports):
+                return _start(seat, record)
+        except PortInUse:
+            if attempt == ATTEMPTS or any(host for host, _ in _wanted(image, options)):
+                raise
     raise AssertionError("unreachable")
 
 
@@ -71,7 +84,7 @@ def _wanted(image: Image, options: BootOptions) -> tuple[tuple[int, int], ...]:
 
 
 def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: str | None,
-              accelerator: str) -> tuple[Seat, Record]:
+              accelerator: str, taken: Snapshot | None) -> tuple[Seat, Record]:
     """Settle name and ports under a lock, and write the record that reserves them."""
     keeper = proc.identify(os.getpid())
     if keeper is None:
@@ -79,10 +92,11 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
     with registry.locked(store):
         live = [m for m in (Machine(store, r, d) for r, d in registry.records(store)) if m.alive]
         chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
-        taken = {host: m.name for m in live for host in m.ports.values()}
-        pairs = ports.settle(_wanted(image, options), arm.runner, taken)
+        owners = {host: m.name for m in live for host in m.ports.values()}
+        pairs = ports.settle(_wanted(image, options), arm.runner, owners)
         directory = registry.make_directory(store)
-        seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs)
+        seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs,
+                    taken)
         record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
                         datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat))
         registry.write(directory, record)
@@ -203,10 +217,12 @@ class Watch:
 
     def _reached(self) -> bool:
         if self.prober is None:
-            return "app" in self.reader.marks
+            return self._up()
         answered = self.prober.answered
-        return answered is not None and ("app" in self.reader.marks or
-                                         time.monotonic() > answered + APP_AFTER_HTTP)
+        return answered is not None and (self._up() or time.monotonic() > answered + APP_AFTER_HTTP)
+
+    def _up(self) -> bool:
+        return any(mark in self.reader.marks for mark in READY)
 
     def _failure(self, *, ended: bool) -> MachineError:
         """Why the boot failed, once the machine has had a moment to say its last words."""
@@ -222,7 +238,8 @@ class Watch:
             image_mb=-(-seat.image.unpacked_bytes // (1 << 20)), limited=_limited(seat), ended=ended,
             code=self.child.poll(), inner=code_of(self.reader.values),
             console=Console(seat.directory / CONSOLE).lines(),
-            vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks()))
+            vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
+            resumed=seat.snapshot is not None and seat.snapshot.state is not None))
 
 
 def _limited(seat: Seat) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from unibeam_nb.errors import BootFailed, MachineError, PortInUse
-from unibeam_nb.model import MARK_LINE, MARKS, Mark, format_seconds
+from unibeam_nb.model import MARK_LINE, MARKS, RESUME, Mark, format_seconds
 
 MOST_LINES, LONGEST = 8, 300
 """How many console lines an error carries at most, and how long each may be."""
@@ -34,7 +34,7 @@ class Evidence:
     ``console`` are the program's lines, ``vmm`` those of what runs it. ``ended`` says that the process is
     gone, with exit status ``code`` (negative: a signal) where known; ``inner`` is the status that the
     ``exit`` mark told. ``image_mb`` is what the image occupies once unpacked, ``limited`` whether memory was
-    limited at all.
+    limited at all, ``resumed`` whether it was to go on from a snapshot.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Evidence:
     console: Sequence[str] = ()
     vmm: Sequence[str] = ()
     marks: Mapping[str, Mark] | None = None
+    resumed: bool = False
 
 
 def explain(seen: Evidence) -> MachineError:
@@ -57,8 +58,19 @@ def explain(seen: Evidence) -> MachineError:
     for line in seen.vmm:
         if found := _FORWARD.search(line):
             return PortInUse(f"Port {found[1]} on 127.0.0.1 was taken while {seen.name} started.", "Boot it again.")
-    message, hint = _memory(seen) or _panic(seen) or _silence(seen) or _exit(seen) or _late(seen)
+    message, hint = _copy(seen) or _memory(seen) or _panic(seen) or _silence(seen) or _exit(seen) or _late(seen)
     return BootFailed(message, hint, telling(seen))
+
+
+def _copy(seen: Evidence) -> tuple[str, str] | None:
+    """A copy of a running machine boots no kernel and starts no program: what went wrong there is not to be sought."""
+    if not seen.resumed or _reached(seen, RESUME) or seen.inner is not None:
+        return None
+    if seen.ended:
+        return (f"QEMU could not resume {seen.name} (exit status {seen.code}).",
+                "The lines above are QEMU's own; 'unibeam clean --cache' removes the snapshot too.")
+    return (f"{seen.name} was resumed and did not run on within {format_seconds(seen.deadline)}.",
+            "Does an after_resume/0 of the program return? Else boot it without --resume.")
 
 
 def telling(seen: Evidence) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ class Machine:
         return self._record
 
     @property
+    def directory(self) -> Path:
+        """Where its console, sockets and record are."""
+        return self._directory
+
+    @property
     def name(self) -> str:
         return self._record.name
 

@@ -40,9 +40,9 @@ def pss(processes: Iterable[ProcessId]) -> int:
     return sum(pss_of_rollup(_read(process, "smaps_rollup")) for process in processes)
 
 
-def guest_ram(vmm: ProcessId) -> tuple[int, int]:
+def guest_ram(vmm: ProcessId, mapping: str = RAM_MAPPING) -> tuple[int, int]:
     """Of a QEMU process: the PSS in bytes of the guest's RAM, and that of all the rest."""
-    ram = pss_of_mapping(_read(vmm, "smaps"), RAM_MAPPING)
+    ram = pss_of_mapping(_read(vmm, "smaps"), mapping)
     return ram, max(pss([vmm]) - ram, 0)
 
 

@@ -57,10 +57,20 @@ class BootOptions:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A virtual machine's RAM in the file ``ram``, and the rest of it in the file ``state``, which is None while the
+    snapshot is being taken."""
+
+    ram: Path
+    state: Path | None = None
+
+
+@dataclass(frozen=True)
 class Seat:
     """One machine about to start: where it lives, what it runs, and what was settled for it.
 
     ``ports`` are pairs (host, guest) with no zero left. ``accelerator`` is ``kvm``, ``tcg`` or ``native``.
+    ``snapshot`` is what it is resumed from, or becomes.
     """
 
     store: Store
@@ -73,6 +83,7 @@ class Seat:
     options: BootOptions
     accelerator: str
     ports: tuple[tuple[int, int], ...] = ()
+    snapshot: Snapshot | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -86,7 +97,11 @@ class Seat:
         that shares the host's network the host's.
         """
         count = self.options.vcpus
-        schedulers = {"ERL_AFLAGS": f"+S {count}:{count} +SDcpu {count}:{count}"}
+        flags = f"+S {count}:{count} +SDcpu {count}:{count}"
+        if self.snapshot is not None:
+            # Erlang's clock stays unsettled until the copy knows the time (the ERTS User's Guide on time warp modes).
+            flags += " +C single_time_warp"
+        schedulers = {"ERL_AFLAGS": flags}
         port = self.ports[:1]
         shown = {PORT_VARIABLE: str(port[0][1] if self.arm.runner == "qemu" else port[0][0])} if port else {}
         return schedulers | shown | dict(self.options.env)

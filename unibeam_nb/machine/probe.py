@@ -16,7 +16,7 @@ import threading
 import time
 from types import TracebackType
 
-from unibeam_nb.model import Probe
+from unibeam_nb.model import READY, Probe
 
 ADDRESS = "127.0.0.1"
 EARLY, QUICK, LATER = 0.5, 0.003, 0.02
@@ -98,7 +98,7 @@ class Prober:
         """The machine gave a mark: after ``app`` it is asked quickly."""
         if mark == "beam":
             self._early = min(self._early, time.monotonic() + AFTER_BEAM)
-        elif mark == "app":
+        elif mark in READY:
             self._ready.set()
 
     def _run(self) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb import tools
-from unibeam_nb.machine import memory, proc, qmp, tsc
+from unibeam_nb.machine import memory, proc, qmp, resume, tsc
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
-from unibeam_nb.machine.qemu_arguments import PROGRAM, Guest, arguments
+from unibeam_nb.machine.qemu_arguments import PROGRAM, RAM, Guest, arguments
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.store import Store
 
@@ -22,15 +22,21 @@ def prepare(seat: Seat) -> Start:
     """The command line of this machine."""
     options = seat.options
     image = seat.image
+    if seat.snapshot is not None:
+        (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"
     guest = Guest(image.file("kernel"), image.file("initramfs"), seat.nonce, seat.accelerator,
                   options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()), image.platform,
-                  tsc.tsc_khz(seat.store) if emulated else None)
+                  tsc.tsc_khz(seat.store) if emulated else None,
+                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken")
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
-    """Let the guest run; the host's monotonic clock just before, which is the mark ``vmm``."""
+    """Let the guest run; the host's monotonic clock just before, which is the mark ``vmm``. A copy gets its state,
+    and is told who it is."""
+    if seat.snapshot is not None and seat.snapshot.state is not None:
+        return resume.start(seat, seat.snapshot.state, alive)
     return qmp.run_guest(seat.directory, alive)
 
 
@@ -41,7 +47,9 @@ def payload(record: Record, directory: Path) -> list[ProcessId]:
 
 def measure(record: Record, directory: Path) -> tuple[int, int]:
     """Bytes of guest RAM touched, and bytes of QEMU besides."""
-    return memory.guest_ram(record.process) if record.process else (0, 0)
+    ram = directory / RAM
+    mapping = str(ram.readlink().resolve()) if ram.is_symlink() else memory.RAM_MAPPING
+    return memory.guest_ram(record.process, mapping) if record.process else (0, 0)
 
 
 def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:

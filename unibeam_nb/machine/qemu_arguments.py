@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unibeam_nb.errors import UsageError
 
@@ -44,10 +45,18 @@ LONGEST_CMDLINE = 2047
 """COMMAND_LINE_SIZE of x86 Linux less the final NUL (Documentation/x86/boot.rst)."""
 
 
+RAM = "ram"
+"""The guest's RAM where it is kept in a file: a name in the machine's directory, as for the sockets."""
+
+
 @dataclass(frozen=True)
 class Guest:
     """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB, ``platform`` is ``pci``
-    or ``mmio``; ``tsc_khz`` is the rate of the host's time stamp counter, where known."""
+    or ``mmio``; ``tsc_khz`` is the rate of the host's time stamp counter, where known.
+
+    ``snapshot`` is ``taken`` where the guest's RAM is to be kept in the file :data:`RAM`, and ``resumed`` where
+    that file is what the guest starts from; it is not written to then.
+    """
 
     kernel: Path
     initramfs: Path
@@ -59,6 +68,7 @@ class Guest:
     variables: tuple[tuple[str, str], ...] = ()
     platform: str = "pci"
     tsc_khz: int | None = None
+    snapshot: Literal["", "taken", "resumed"] = ""
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -69,7 +79,8 @@ def kernel_command_line(guest: Guest) -> str:
     """
     words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_clock_words(guest),
              f"unibeam.nonce={guest.nonce}", f"unibeam.ip={GUEST_ADDRESS}/24", f"unibeam.gw={GATEWAY}",
-             f"unibeam.dns={NAMESERVER}", f"unibeam.hostname={HOSTNAME}"]
+             f"unibeam.dns={NAMESERVER}", f"unibeam.hostname={HOSTNAME}",
+             *(["unibeam.snapshot"] if guest.snapshot else [])]
     for key, value in guest.variables:
         if not value.isascii() or not value.isprintable() or '"' in value:
             raise UsageError(f"The value of {key} cannot be handed to a virtual machine.",
@@ -98,6 +109,8 @@ def arguments(guest: Guest) -> tuple[str, ...]:
     """The words after the program's name.
 
     - ``memory-backend-memfd`` gives the guest's RAM a name in ``/proc/PID/smaps``.
+      A machine that is resumed maps its file privately: the kernel copies the pages it writes to, and all machines
+      of one snapshot share the others. ``-incoming defer`` waits for the rest of its state.
     - ``-S`` keeps the guest from running until it is told to over QMP, so that QEMU's own start is told apart.
     - The network has a way out, as the program has in the other runners; a way in only through ``hostfwd``,
       which listens on 127.0.0.1.
@@ -108,7 +121,7 @@ def arguments(guest: Guest) -> tuple[str, ...]:
              "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
              "-machine", f"{MACHINES[guest.platform]},accel={guest.accelerator},memory-backend=ram",
              "-cpu", "max", "-smp", str(guest.vcpus), "-m", f"{guest.mem_mb}M",
-             "-object", f"memory-backend-memfd,id=ram,size={guest.mem_mb}M,share=on",
+             "-object", _ram(guest), *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
              "-chardev", f"socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE}",
              "-serial", "chardev:console",
              "-qmp", f"unix:{QMP_SOCKET},server=on,wait=off",
@@ -117,3 +130,10 @@ def arguments(guest: Guest) -> tuple[str, ...]:
              "-kernel", str(guest.kernel), "-initrd", str(guest.initramfs),
              "-append", kernel_command_line(guest)]
     return tuple(words)
+
+
+def _ram(guest: Guest) -> str:
+    if not guest.snapshot:
+        return f"memory-backend-memfd,id=ram,size={guest.mem_mb}M,share=on"
+    share = "on" if guest.snapshot == "taken" else "off"
+    return f"memory-backend-file,id=ram,size={guest.mem_mb}M,share={share},mem-path={RAM}"

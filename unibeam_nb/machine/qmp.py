@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine.qemu_arguments import QMP_SOCKET
+
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=1)
@@ -60,6 +62,21 @@ def run_guest(directory: Path, alive: Callable[[], bool], timeout: float = 30.0)
     Returns the host's monotonic clock just before the guest began, or None when QEMU ended before (``alive``
     says so). Raises MachineError when it does not answer within ``timeout`` seconds.
     """
+    return converse(directory, alive, _continue, timeout)
+
+
+async def _continue(client: Any) -> float:
+    began = time.monotonic()
+    await client.execute("cont")
+    return began
+
+
+def converse(directory: Path, alive: Callable[[], bool], talk: Callable[[Any], Coroutine[Any, Any, T]],
+             timeout: float = 30.0) -> T | None:
+    """What ``talk`` returns, which is given a connected ``QMPClient``; None when QEMU ended before or meanwhile.
+
+    Raises MachineError when QEMU does not answer within ``timeout`` seconds, and what ``talk`` raises.
+    """
     ends = time.monotonic() + timeout
     while (connection := connect(directory)) is None:
         if not alive():
@@ -68,11 +85,11 @@ def run_guest(directory: Path, alive: Callable[[], bool], timeout: float = 30.0)
             raise MachineError("QEMU did not open its control socket.", "Boot it again; the host may be overloaded.")
         time.sleep(0.001)
     connection.setblocking(False)
-    began: float | None = _run(_continue(connection), timeout)
-    return began
+    told: T | None = _run(_converse(connection, talk), timeout)
+    return told
 
 
-async def _continue(connection: socket.socket) -> float | None:
+async def _converse(connection: socket.socket, talk: Callable[[Any], Coroutine[Any, Any, T]]) -> T | None:
     from qemu.qmp import QMPClient, QMPError
 
     # A QEMU that gives up at once is reported by us, in a sentence; the library's log lines would land in a cell.
@@ -80,8 +97,7 @@ async def _continue(connection: socket.socket) -> float | None:
     client = QMPClient("unibeam")
     try:
         await client.connect(connection)
-        began = time.monotonic()
-        await client.execute("cont")
+        return await talk(client)
     except (QMPError, OSError, EOFError):
         return None  # QEMU went away meanwhile; why stands in its own output.
     finally:
@@ -89,4 +105,3 @@ async def _continue(connection: socket.socket) -> float | None:
             await client.disconnect()
         except (QMPError, OSError, EOFError):
             connection.close()
-    return began

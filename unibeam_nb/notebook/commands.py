@@ -93,8 +93,10 @@ BOOT = Command(
      Option(("--port",), "ports to forward from 127.0.0.1: GUEST or HOST:GUEST", "LIST", "list"),
      _HTTP, _UNTIL, _DEADLINE,
      Option(("--env",), "an environment variable of the program", "KEY=VALUE", "list"),
-     Option(("--as",), "what to call the machine", "NAME")),
-    examples=("boot hello --mem 128 --http /", "boot hello --on oci+slim@podman"))
+     Option(("--as",), "what to call the machine", "NAME"),
+     Option(("--resume",), "copy a machine that is up already instead of booting one; the first time takes the "
+            "snapshot", kind="switch")),
+    examples=("boot hello --mem 128 --http /", "boot hello --resume --http /", "boot hello --on oci+slim@podman"))
 
 BENCH = Command(
     "bench", "measure arms against each other in randomised blocks",

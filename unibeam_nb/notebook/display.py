@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample, format_bytes, format_seconds
+from unibeam_nb.model import MARK_LINE, RESUME, Finding, Image, Release, Sample, format_bytes, format_seconds
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
 
@@ -94,7 +94,8 @@ def machine_sheet(machine: Machine) -> Sheet:
     if memory := _memory(machine):
         facts.append(("memory", memory))
     marks = sorted((mark for mark in machine.marks.values() if mark.at > 0), key=lambda mark: mark.at)
-    bars = [Bars("Boot, from the start of its process",
+    what = "Resumed from a snapshot" if RESUME in machine.marks else "Boot"
+    bars = [Bars(f"{what}, from the start of its process",
                  tuple(Bar(mark.name, before, mark.at, format_seconds(mark.at))
                        for before, mark in zip([0.0, *(m.at for m in marks)], marks, strict=False)))] if marks else []
     # The marks are told above as times; here they would only hide what the program said.

@@ -15,7 +15,7 @@ from unibeam_nb.release.otp import Otp
 from unibeam_nb.store import Store, digest
 
 GUEST = Path(__file__).parent.parent / "guest"
-AGENT_SOURCES = ("unibeam_agent.erl", "unibeam_cell.erl", "unibeam_epmd.erl")
+AGENT_SOURCES = ("unibeam_agent.erl", "unibeam_cell.erl", "unibeam_epmd.erl", "unibeam_resume.erl")
 AGENT_APP = "unibeam_agent-1"
 
 DETERMINISTIC = {"ERL_COMPILER_OPTIONS": "deterministic"}
