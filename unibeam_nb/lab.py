@@ -11,18 +11,16 @@ The Lab remembers what the user called things (``<state>/names/NAME.json``); eve
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unibeam_nb.analysis.chart import CHARTS, Chart
 from unibeam_nb.errors import UsageError
 from unibeam_nb.model import (
     DEFAULT_ARM_OF,
@@ -40,17 +38,12 @@ from unibeam_nb.progress import step
 from unibeam_nb.store import Store, remove_tree, write_atomically
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from unibeam_nb.bench import Experiment
     from unibeam_nb.bench.plan import Plan
     from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.machine import Machine
     from unibeam_nb.release.erts.runtime import Erts
-
-CHARTS = ("boot", "stages", "size", "memory")
-"""The kinds of chart."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -80,45 +73,6 @@ class Machines(Sequence["Machine"]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.machines[index]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawn chart with the sentence that says the same to those who cannot see it."""
-
-    kind: str
-    figure: Figure
-    alt: str
-
-    def __repr__(self) -> str:
-        return self.alt
-
-    @cached_property
-    def svg(self) -> str:
-        return self._render("svg").decode()
-
-    def _render(self, form: str) -> bytes:
-        stream = io.BytesIO()
-        self.figure.savefig(stream, format=form, bbox_inches="tight", dpi=144)
-        return stream.getvalue()
-
-    def save(self, path: Path) -> Path:
-        """Write the chart to ``path``; its suffix (``.svg``, ``.png``, ``.pdf``) chooses the format."""
-        form = path.suffix.lstrip(".") or "svg"
-        if form not in ("svg", "png", "pdf"):
-            raise UsageError(f"{path.name} has no suffix of a chart.", "Name a file that ends in .svg, .png or .pdf.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self._render(form))
-        return path
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from html import escape
-
-        image = base64.b64encode(self.svg.encode()).decode()
-        return {"text/plain": self.alt,
-                "image/png": base64.b64encode(self._render("png")).decode(),
-                "text/html": f'<img alt="{escape(self.alt, quote=True)}" style="max-width:100%;background:#fff" '
-                             f'src="data:image/svg+xml;base64,{image}"/>'}
 
 
 class Lab:

@@ -182,7 +182,7 @@ def test_a_missing_compiler_is_told_with_the_command_that_installs_it(
     with pytest.raises(ToolMissing) as caught:
         tiny.build_tiny(fresh_store)
     sudo = "" if os.geteuid() == 0 else "sudo "
-    assert str(caught.value) == ("bison is not on this host, which is needed for compiling kernels.\n"
+    assert str(caught.value) == ("bison is not on this host, which is needed for compiling tiny kernels.\n"
                                  f"  Hint: Install it: {sudo}apt-get install --no-install-recommends bison")
 
 

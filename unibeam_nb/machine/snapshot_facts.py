@@ -62,7 +62,8 @@ def facts_of(seat: Seat, qemu: str, cpu: str) -> Facts:
     """The facts of a machine that is about to be resumed, or snapshotted."""
     options = seat.options
     guest = Guest(Path("kernel"), Path("initramfs"), "", seat.accelerator, options.mem_mb, options.vcpus,
-                  tuple((0, port) for _, port in seat.ports), tuple(seat.variables.items()), "resumed")
+                  tuple((0, port) for _, port in seat.ports), tuple(seat.variables.items()), seat.image.platform,
+                  snapshot="resumed")
     ready = str(options.probe) if options.until == "http" else "app"
     return Facts(seat.image.sha256, qemu, cpu, seat.accelerator, arguments(guest), ready)
 

@@ -18,7 +18,8 @@ from unibeam_nb.notebook.parser import Request
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
 
 if TYPE_CHECKING:
-    from unibeam_nb.lab import Build, Chart, Lab
+    from unibeam_nb.analysis.chart import Chart
+    from unibeam_nb.lab import Build, Lab
 
 
 @dataclass(frozen=True)
