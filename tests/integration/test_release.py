@@ -180,11 +180,9 @@ class TestErlangCells:
         assert not again.cached
         assert again.sha256 == hello.sha256 == digest_tree(again.path)
 
-    def test_a_second_build_is_a_quick_cache_hit(self, hello: Release, store: Store) -> None:
-        began = time.monotonic()
+    def test_a_second_build_is_a_cache_hit(self, hello: Release, store: Store) -> None:
         again = release_from_cell(store, "hello", HELLO, ports=(8080,))
         assert again.cached
-        assert time.monotonic() - began < 0.5
         assert again.key == hello.key
 
     def test_applications_are_found_by_what_the_module_calls(self, store: Store) -> None:
@@ -390,9 +388,7 @@ class TestMix:
         with running(release, tmp_path / "state") as run:
             run.wait_for(lambda: "app" in run.marks())
             assert len(get(run.port, "https")) == 64
-        began = time.monotonic()
         assert release_from_path(store, "web", project, ports=(8443,)).cached
-        assert time.monotonic() - began < 0.5
 
     @pytest.mark.parametrize("reboot", [False, True])
     def test_runtime_configuration_is_read_at_start(self, reboot: bool, store: Store, tmp_path: Path) -> None:

@@ -67,11 +67,9 @@ def test_a_follower_wakes_when_the_file_appears_and_grows(tmp_path: Path) -> Non
     with Follower(path) as follower:
         assert follower.read() == b""
         thread = threading.Thread(target=write)
-        began = time.monotonic()
         thread.start()
         while not (data := follower.read()):
             assert follower.wait(5.0)
-        assert time.monotonic() - began < 2.0
         thread.join()
         assert data == b"first\n"
         assert follower.read() == b""

@@ -115,10 +115,8 @@ def test_a_process_that_ignores_the_request_is_killed(fresh_store: Store) -> Non
     child.stdout.close()
     children.adopt(child)
     enter(fresh_store, "stubborn", running(child))
-    began = time.monotonic()
     machine = find_machine(fresh_store, "stubborn")
     machine.stop()
-    assert time.monotonic() - began < 2.5
     assert machine.exit_code == -signal.SIGKILL
 
 
