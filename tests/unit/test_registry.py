@@ -205,7 +205,11 @@ def test_descendants_are_found_at_any_depth() -> None:
 def test_a_stray_is_known_by_what_it_was_started_with() -> None:
     child = process.spawn(["sleep", "60"], env={"HOME": "/nowhere/unibeam-test"})
     try:
-        assert [p.pid for p in proc.with_variable("HOME", "/nowhere/unibeam-test")] == [child.pid]
+        ends = time.monotonic() + 5
+        while not (found := proc.with_variable("HOME", "/nowhere/unibeam-test")):
+            # A program that has just been started has no environment to read for a moment.
+            assert time.monotonic() < ends
+        assert [p.pid for p in found] == [child.pid]
     finally:
         process.stop_group(child)
 
