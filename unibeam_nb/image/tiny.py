@@ -29,7 +29,7 @@ OPTIONS = ("block", "ipv6", "pci", "smp", "xen")
 COMPRESSIONS = {"boot": ("lz4", "zstd", "xz", "none"), "size": ("lz4", "xz", "none")}
 """How an initramfs may be packed for the kernels of each profile."""
 
-OBJECTS = {"": 780, "block": 160, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
+OBJECTS = {"": 790, "block": 160, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
 """About how many files are compiled, for the progress bar: of the smallest kernel, and more for each option."""
 
 PROCESSOR_MINUTES = 15
