@@ -27,7 +27,9 @@ from unibeam_nb.model import format_bytes, format_seconds
 from unibeam_nb.notebook.live import TerminalView, working
 
 ROOT = Path(__file__).resolve().parent.parent
-ARMS = ("linux@qemu", "oci+scratch@podman", "oci+slim@podman", "oci+scratch@crun", "release@process")
+ARMS = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+small+lean@qemu",
+        "linux+tiny+lean+resume@qemu", "oci+scratch@podman", "oci+slim@podman", "oci+scratch@crun",
+        "oci+scratch+lean@crun", "release@process")
 BEGIN, END = "<!-- figures: made by make bench -->", "<!-- end of figures -->"
 
 
@@ -40,7 +42,7 @@ def quickstart_source() -> str:
 
 def table(exp: Experiment) -> str:
     """One row an arm: medians with their 95 % intervals."""
-    head = ("arm", "n", "boot to HTTP, median (95 %)", "memory, medians: payload + overhead", "shipped", "unpacked",
+    head = ("arm", "n", "to HTTP, median (95 %)", "memory, medians: payload + overhead", "shipped", "unpacked",
             "accelerator")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for arm in exp.arms:
@@ -67,9 +69,9 @@ def summary(exp: Experiment) -> str:
 
 
 def figure(exp: Experiment, path: Path) -> None:
-    """Stages, sizes and memory below each other, as README shows them."""
+    """Stages and sizes below each other, as README shows them."""
     pictures = []
-    for kind in ("stages", "size", "memory"):
+    for kind in ("stages", "size"):
         single = path.with_name(f".{kind}.png")
         single.write_bytes(render(exp, kind, "png"))
         pictures.append(imread(single)[:, :, :3])
