@@ -25,8 +25,8 @@ def project() -> dict[str, object]:
     return loaded
 
 
-def conda() -> dict[str, str]:
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+def conda(path: str = "environment.yml") -> dict[str, str]:
+    listed = yaml.safe_load((ROOT / path).read_text())["dependencies"]
     flat = [item for entry in listed for item in (entry["pip"] if isinstance(entry, dict) else [entry])]
     return dict(split(item) for item in flat if item not in ("pip", "-e ."))
 
@@ -36,6 +36,21 @@ def test_conda_users_get_the_same_packages_and_minimum_versions() -> None:
     there = conda()
     assert there.pop("python") == project()["requires-python"]
     assert there == wanted
+
+
+def test_binder_gets_the_same_packages_and_a_pinned_python() -> None:
+    there = conda("binder/environment.yml")
+    assert re.fullmatch(r"=3\.\d+", there.pop("python"))
+    assert {"erlang", "elixir"} <= there.keys()
+    wanted = conda()
+    wanted.pop("python")
+    assert {name: spec for name, spec in there.items() if name not in ("erlang", "elixir")} == wanted
+
+
+def test_binder_installs_only_packages_that_setup_knows() -> None:
+    known = {line.split()[0] for line in (ROOT / "scripts" / "packages.txt").read_text().splitlines()
+             if line.strip() and not line.startswith("#")}
+    assert set((ROOT / "binder" / "apt.txt").read_text().split()) <= known
 
 
 def test_every_tool_names_packages_that_setup_installs() -> None:
