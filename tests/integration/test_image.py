@@ -198,7 +198,7 @@ def test_the_manifest_says_what_the_image_was_made_from(store: Store, release: R
     manifest = json.loads((image.path / "manifest.json").read_text())
     assert manifest["sha256"] == image.sha256
     assert manifest["inputs"]["release"] == release.sha256
-    assert manifest["inputs"]["kernel"] == [stock_kernel(store).version, stock_kernel(store).sha256]
+    assert manifest["inputs"]["kernel"][:2] == [stock_kernel(store).version, stock_kernel(store).sha256]
     assert dict(image.tools).keys() == {"gcc", "lz4"}
     assert str(store.cache) not in dump(manifest)
 
@@ -387,7 +387,7 @@ def test_crun_runs_the_root_directory(store: Store, release: Release, tmp_path: 
     ("linux", {"flavour": "slim"}, "The target linux has no flavours.",
      "Leave the flavour out, or build an oci image."),
     ("oci", {"flavour": "fat"}, "'fat' is not a flavour of oci images.", "Choose one of scratch, slim."),
-    ("linux", {"compression": "rar"}, "'rar' is not a compression of linux images.", "Choose one of lz4, zstd, none.")])
+    ("linux", {"compression": "rar"}, "'rar' is not a compression of linux images.", "Choose one of lz4, zstd, xz, none.")])
 def test_what_a_target_does_not_take_is_told(store: Store, release: Release, target: str, options: dict[str, str],
                                              message: str, hint: str) -> None:
     with pytest.raises((UsageError, ImageError)) as caught:

@@ -18,7 +18,8 @@ from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine, clean, machines
 from unibeam_nb.store import Store, remove_tree
 
-pytestmark = pytest.mark.xdist_group("resume")
+# Snapshots are shared by everything that uses this store, and some of these tests damage them.
+pytestmark = pytest.mark.serial
 
 WITNESS = r"""
 -module(witness).
