@@ -387,7 +387,8 @@ def test_crun_runs_the_root_directory(store: Store, release: Release, tmp_path: 
     ("linux", {"flavour": "slim"}, "The target linux has no flavours.",
      "Leave the flavour out, or build an oci image."),
     ("oci", {"flavour": "fat"}, "'fat' is not a flavour of oci images.", "Choose one of scratch, slim."),
-    ("linux", {"compression": "rar"}, "'rar' is not a compression of linux images.", "Choose one of lz4, zstd, xz, none.")])
+    ("linux", {"compression": "rar"}, "'rar' is not a compression of linux images.",
+     "Choose one of lz4, zstd, xz, none.")])
 def test_what_a_target_does_not_take_is_told(store: Store, release: Release, target: str, options: dict[str, str],
                                              message: str, hint: str) -> None:
     with pytest.raises((UsageError, ImageError)) as caught:
