@@ -90,7 +90,8 @@ def main(blocks: int) -> None:
     with working("bench", TerminalView()):
         lab.build("hello", text=quickstart_source(), ports=(8080,))
         exp = lab.bench("hello", arms=ARMS[:1], against=ARMS[1:], blocks=blocks, http="/")
-    (ROOT / "notebooks" / "data").mkdir(exist_ok=True)
+    for directory in ("notebooks/data", "docs"):
+        (ROOT / directory).mkdir(exist_ok=True)
     shutil.copyfile(exp.path, ROOT / "notebooks" / "data" / "hello.jsonl")
     figure(exp, ROOT / "docs" / "quickstart.png")
     page = ROOT / "BENCHMARKS.md"
