@@ -312,7 +312,7 @@ def _mb(megabytes: float) -> str:
 
 
 def _runners(arms: Sequence[str]) -> str:
-    return "on " + ", ".join(arm.partition("@")[2] for arm in arms)
+    return "on " + ", ".join(dict.fromkeys(arm.partition("@")[2] for arm in arms))
 
 
 def _line(colour: str, label: str) -> Any:
