@@ -29,10 +29,11 @@ unit: setup
 	@echo "==> unit tests"
 	@$(BIN)/python -m pytest tests/unit -q -n $(WORKERS)
 
-# Tests that measure, or that need the host to themselves, run alone afterwards.
+# Tests of one file share what they build, so a file stays on one worker. Tests that measure, or that need the host to
+# themselves, run alone afterwards.
 integration: setup
 	@echo "==> integration tests (real erlc, rebar3, mix, QEMU, podman, crun)"
-	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadgroup -m "not serial"
+	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadfile -m "not serial"
 	@$(BIN)/python -m pytest tests/integration -q -m serial
 
 notebooks: setup

@@ -20,7 +20,7 @@ from unibeam_nb.release.erts.source import erlang_source
 from unibeam_nb.release.otp import host_otp
 from unibeam_nb.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("lean"), pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 HELLO = r"""
 -module(hello).

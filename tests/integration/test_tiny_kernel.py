@@ -25,7 +25,7 @@ from unibeam_nb.machine import Machine, prove_accelerator
 from unibeam_nb.machine.accelerator import boot_tiny
 from unibeam_nb.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("tiny kernel")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ARM = "linux+tiny+small@qemu"
 
