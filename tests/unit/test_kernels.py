@@ -176,11 +176,11 @@ def test_old_lists_that_name_files_which_are_gone_are_updated(apt: FakeApt, fres
 def test_without_network_the_reason_is_apts_own(apt: FakeApt, fresh_store: Store) -> None:
     (apt.folder / "depends").write_text("")
     (apt.folder / "update.fails").touch()
-    (apt.folder / "update.says").write_text("W: Failed to fetch mirror.example.org  Could not resolve\nE: Some failed\n")
+    (apt.folder / "update.says").write_text("W: Failed to fetch mirror.example  Could not resolve\nE: Some failed\n")
     with pytest.raises(ImageError) as caught:
         kernels.stock_kernel(fresh_store)
     assert str(caught.value) == (
-        "The distribution's kernel cannot be fetched: Failed to fetch mirror.example.org  Could not resolve.\n"
+        "The distribution's kernel cannot be fetched: Failed to fetch mirror.example  Could not resolve.\n"
         "  Hint: See to it that apt-get update works, then try again. Give a kernel of your own: "
         "--kernel PATH_TO_BZIMAGE.")
     assert kernels.known_kernels(fresh_store) == []
