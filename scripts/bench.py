@@ -23,8 +23,8 @@ from unibeam_nb.analysis.stats import comparisons, median_interval
 from unibeam_nb.bench import Experiment
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.lab import Lab
-from unibeam_nb.model import format_bytes, format_seconds
 from unibeam_nb.notebook.live import TerminalView, working
+from unibeam_nb.units import format_bytes, format_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+small+lean@qemu",

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 from unibeam_nb import tools
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import format_bytes
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store
+from unibeam_nb.units import format_bytes
 
 if TYPE_CHECKING:
     from unibeam_nb.machine import Accelerator

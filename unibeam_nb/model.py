@@ -8,33 +8,21 @@ touches the world; :func:`to_json` and :func:`from_json` carry these values to a
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
+from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UsageError
+from unibeam_nb.units import format_bytes
 
 MARKS = ("spawn", "vmm", "kernel", "init", "beam", "app", "resume", "http", "exit")
 """The named instants of a boot, in the order in which they happen; ``resume`` is never one of a boot, and ``kernel``
 to ``app`` never one of a resumed machine."""
 
-RESUME = "resume"
-"""The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
-
 READY = ("app", RESUME)
 """The marks after which a machine should answer: every application is started, or runs on."""
-
-TARGETS = ("linux", "oci", "release")
-"""Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
-
-FLAVOURS = ("scratch", "slim")
-"""Flavours of the ``oci`` target: release + libraries only, or a minimal Debian root below them."""
-
-RUNNERS = ("qemu", "podman", "crun", "process")
 
 IMAGE_ROOT = "/opt/release"
 """Where the release lives inside every image."""
@@ -222,80 +210,6 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One thing being compared, written ``target[+option...]@runner``: ``oci+slim@podman``."""
-
-    target: str
-    options: tuple[str, ...]
-    runner: str
-
-    @classmethod
-    def parse(cls, text: str) -> Arm:
-        """Read an arm. Raises UsageError with what would have been right."""
-        found = re.fullmatch(r"([a-z]+)((?:\+[a-z0-9]+)*)@([a-z]+)", text.strip())
-        example = "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."
-        if not found:
-            raise UsageError(f"{text.strip()!r} is not an arm.", example)
-        target, options, runner = found[1], tuple(found[2].split("+")[1:]), found[3]
-        if target not in TARGETS:
-            raise UsageError(f"{text.strip()!r} names the unknown target {target!r}.",
-                             f"The targets are {', '.join(TARGETS)}.")
-        if runner not in RUNNERS:
-            raise UsageError(f"{text.strip()!r} names the unknown runner {runner!r}.",
-                             f"The runners are {', '.join(RUNNERS)}.")
-        if runner not in RUNNERS_OF[target]:
-            raise UsageError(f"{runner} cannot run a {target} image.",
-                             f"{target} runs on {', '.join(RUNNERS_OF[target])}.")
-        known = options_of(target)
-        for option in options:
-            if option not in known:
-                raise UsageError(f"{text.strip()!r} has the unknown option {option!r}.",
-                                 f"Options of {target} are {', '.join(known)}." if known
-                                 else f"The target {target} takes no options.")
-        flavours = [option for option in options if option in FLAVOURS]
-        if len(flavours) > 1:
-            raise UsageError(f"{text.strip()!r} has more than one flavour.", f"Choose one of {', '.join(FLAVOURS)}.")
-        if target == "oci" and not flavours:
-            flavours = [FLAVOURS[0]]
-        # One spelling for each arm: the flavour, then the options in the order of their table.
-        ordered = (*flavours, *(option for option in OPTIONS_OF[target] if option in options))
-        return cls(target, ordered, runner)
-
-    @property
-    def flavour(self) -> str:
-        return next((o for o in self.options if o in FLAVOURS), "")
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """The options besides the flavour."""
-        return tuple(o for o in self.options if o not in FLAVOURS)
-
-    def __str__(self) -> str:
-        return "+".join((self.target, *self.options)) + "@" + self.runner
-
-
-RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
-"""Which runners take which target."""
-
-OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", "lean", RESUME), "oci": ("lean",), "release": ("lean",)}
-"""What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
-kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
-emulator without a JIT."""
-
-
-def options_of(target: str) -> tuple[str, ...]:
-    """Every word that may follow ``+`` behind ``target``."""
-    return (*(FLAVOURS if target == "oci" else ()), *OPTIONS_OF[target])
-
-
-DEFAULT_ARM_OF: Mapping[str, str] = {
-    "qemu": "linux@qemu", "podman": "oci+scratch@podman", "crun": "oci+scratch@crun", "process": "release@process"}
-"""The arm meant by ``--on RUNNER`` alone."""
-
-
-@dataclass(frozen=True)
 class Probe:
     """What counts as the first good answer: ``GET scheme://127.0.0.1:PORT path`` with a status below 400.
 
@@ -360,54 +274,6 @@ class Sample:
     load1: float = 0.0
 
 
-T = TypeVar("T")
-
-
 MARK_LINE = re.compile(r"@unibeam ([0-9a-f]{16}) ([a-z]+)(?: (\d+))?((?: [a-z_]+=[^ \r\n]+)*)")
 """How a mark looks on a console: nonce, name, the machine's monotonic clock in nanoseconds, and ``key=value``
 pairs (``exit`` carries ``code=``, ``app`` carries ``memory=``). It may follow other text on its line."""
-
-
-def to_json(value: Any) -> Any:
-    """``value`` as what :mod:`json` can write: dataclasses become objects, tuples arrays, paths strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
-    """The dataclass ``kind`` from what :func:`to_json` made. Raises ``ValueError`` when it does not fit;
-    unknown keys are ignored, so that an older unibeam reads a newer file."""
-    import dacite
-
-    try:
-        return dacite.from_dict(kind, data, dacite.Config(type_hooks={Path: Path, float: float}, cast=[tuple]))
-    except (dacite.DaciteError, TypeError) as error:
-        raise ValueError(str(error)) from None
-
-
-def dump(value: Any) -> str:
-    """``value`` as JSON text that is the same for equal values."""
-    return json.dumps(to_json(value), sort_keys=True, ensure_ascii=False)
-
-
-def format_bytes(count: float) -> str:
-    """A size for people, in decimal units as registries and clouds use them: ``12.3 MB``."""
-    for unit in ("B", "kB", "MB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration for people: ``184 ms``, ``3.42 s``, ``2 min 05 s``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.2f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"

@@ -11,11 +11,12 @@ import pytest
 from unibeam_nb.analysis.frames import measured_frame, samples_frame, stages_frame
 from unibeam_nb.analysis.report import save_charts, write_report
 from unibeam_nb.analysis.stats import compare
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench import Plan, load_experiment, make_plan, run_experiment
 from unibeam_nb.errors import Cancelled
 from unibeam_nb.image import build_image
 from unibeam_nb.machine import machines
-from unibeam_nb.model import Arm, Image
+from unibeam_nb.model import Image
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.release import release_from_cell
 from unibeam_nb.store import Store

@@ -29,7 +29,8 @@ from unibeam_nb.image import base as bases
 from unibeam_nb.image import build_image
 from unibeam_nb.image.formats import cpio
 from unibeam_nb.image.kernels import kernel_from_path, stock_kernel
-from unibeam_nb.model import IMAGE_STATE, MARK_LINE, Image, Launch, Release, dump
+from unibeam_nb.jsonable import dump
+from unibeam_nb.model import IMAGE_STATE, MARK_LINE, Image, Launch, Release
 from unibeam_nb.release import release_from_cell
 from unibeam_nb.store import Store, digest_tree, remove_tree
 

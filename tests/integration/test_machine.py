@@ -287,7 +287,8 @@ BOOT_AND_LEAVE = """
     import json, os, signal, sys, time
     from pathlib import Path
     from unibeam_nb.machine import BootOptions, boot
-    from unibeam_nb.model import Image, Probe, from_json
+    from unibeam_nb.jsonable import from_json
+    from unibeam_nb.model import Image, Probe
     from unibeam_nb.store import Store
     cache, state, image, runner = sys.argv[1:]
     machine = boot(Store(Path(cache), Path(state)), from_json(Image, json.loads(image)), runner,
@@ -299,7 +300,7 @@ BOOT_AND_LEAVE = """
 
 @contextmanager
 def another_process(place: Store, runner: str) -> Iterator[subprocess.Popen[str]]:
-    from unibeam_nb.model import dump
+    from unibeam_nb.jsonable import dump
 
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(BOOT_AND_LEAVE), str(place.cache), str(place.state),

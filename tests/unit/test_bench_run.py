@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench import lock as lock_module
 from unibeam_nb.bench import run as run_module
 from unibeam_nb.bench.journal import Experiment, load_experiment
@@ -22,7 +23,7 @@ from unibeam_nb.bench.plan import Plan, make_plan, schedule
 from unibeam_nb.bench.run import Boot, run_experiment, settled_memory, time_left
 from unibeam_nb.errors import BenchError, BootFailed, Cancelled, MachineError, ToolMissing
 from unibeam_nb.machine import BootOptions
-from unibeam_nb.model import Arm, Image, Launch, Mark, Memory, Part, Probe
+from unibeam_nb.model import Image, Launch, Mark, Memory, Part, Probe
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.store import Store
 

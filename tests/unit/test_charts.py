@@ -16,10 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unibeam_nb.analysis import charts
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Arm, Image, Launch, Memory, Part, Sample, to_json
+from unibeam_nb.jsonable import to_json
+from unibeam_nb.model import Image, Launch, Memory, Part, Sample
 
 TIMES = {"linux@qemu": 3.0, "oci+scratch@podman": 0.55, "oci+scratch@crun": 0.42, "oci+slim@podman": 0.56,
          "oci+slim@crun": 0.43, "release@process": 0.38, "linux+tiny+resume@firecracker": 0.3,

@@ -9,9 +9,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.checks import HostState, after, before, outliers, read_state
 from unibeam_nb.bench.plan import make_plan
-from unibeam_nb.model import Arm, Sample
+from unibeam_nb.model import Sample
 
 PLAN = make_plan("hello", (Arm.parse("linux@qemu"),), blocks=10, until="app")
 QUIET = HostState(0.1, 2, (), 8 << 30, 0)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from IPython.core.completer import provisionalcompleter
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.lab import Lab
-from unibeam_nb.model import Arm
 from unibeam_nb.notebook.commands import COMMANDS, Completes
 from unibeam_nb.notebook.completion import ARMS, LabNames, candidates
 from unibeam_nb.store import Store

@@ -14,13 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.doctor import Capability, Diagnosis
 from unibeam_nb.errors import MachineError
 from unibeam_nb.image.kernels import Kernel
+from unibeam_nb.jsonable import to_json
 from unibeam_nb.lab import Build, Machines
-from unibeam_nb.model import Application, Arm, Finding, Image, Launch, Mark, Memory, Part, Release, Sample, to_json
+from unibeam_nb.model import Application, Finding, Image, Launch, Mark, Memory, Part, Release, Sample
 from unibeam_nb.notebook.display import SHEETS, machine_sheet, sheet_of, to_text
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, printable

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibeam_nb.analysis import frames
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Arm, Image, Launch, Memory, Part, Sample, to_json
+from unibeam_nb.jsonable import to_json
+from unibeam_nb.model import Image, Launch, Memory, Part, Sample
 
 ARMS = ("linux@qemu", "oci+scratch@podman", "oci+scratch@crun")
 PARTS = {"linux": [Part("linux kernel", 14_000_000), Part("configuration", 4), Part("erts", 5_000_000),

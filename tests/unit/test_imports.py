@@ -16,11 +16,13 @@ PACKAGE = Path(unibeam_nb.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors",), ("model", "progress"), ("process", "store"), ("tools",), ("guest",), ("release",), ("image",),
+    ("errors",), ("units",), ("arms",), ("model", "progress"), ("jsonable",),
+    ("process", "store"), ("tools",), ("guest",), ("release",), ("image",),
     ("machine",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 
-PURE = ("errors", "model", "image.formats", "machine.qemu_arguments", "machine.podman_arguments",
+PURE = ("errors", "units", "arms", "model", "jsonable", "image.formats", "machine.qemu_arguments",
+        "machine.podman_arguments",
         "machine.snapshot_facts", "analysis.frames", "analysis.stats", "notebook.parser",
         "notebook.commands", "notebook.sheet", "notebook.steps")
 """Modules and packages that import nothing which touches the world."""

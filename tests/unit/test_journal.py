@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import FORMAT_VERSION, Journal, list_experiments, load_experiment
 from unibeam_nb.bench.plan import make_plan
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Arm, Memory, Part, Sample, to_json
+from unibeam_nb.jsonable import to_json
+from unibeam_nb.model import Memory, Part, Sample
 from unibeam_nb.store import Store
 
 PLAN = make_plan("hello", (Arm.parse("release@process"),), blocks=3, until="app")

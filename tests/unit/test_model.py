@@ -6,23 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unibeam_nb.arms import FLAVOURS, OPTIONS_OF, RUNNERS_OF, Arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import (
-    FLAVOURS,
-    MARK_LINE,
-    OPTIONS_OF,
-    RUNNERS_OF,
-    Arm,
-    Launch,
-    Memory,
-    Part,
-    Probe,
-    Sample,
-    format_bytes,
-    format_seconds,
-    from_json,
-    to_json,
-)
+from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.model import MARK_LINE, Launch, Memory, Part, Probe, Sample
+from unibeam_nb.units import format_bytes, format_seconds
 
 ARMS = [f"{target}{option}@{runner}" for target, runners in RUNNERS_OF.items() for runner in runners
         for flavour in ([f"+{f}" for f in FLAVOURS] if target == "oci" else [""])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibeam_nb.analysis.chart import CHARTS
+from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import RUNNERS_OF
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import overview, parse, split_line
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.plan import Plan, describe, make_plan, plan_from_toml, resolve, schedule
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import Arm, Probe
+from unibeam_nb.model import Probe
 
 ARMS = tuple(map(Arm.parse, ("linux@qemu", "oci+scratch@podman", "oci+slim@crun", "release@process")))
 

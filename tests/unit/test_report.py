@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb.analysis.report import save_charts, write_report
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Arm, Memory, Part, Sample, to_json
+from unibeam_nb.jsonable import to_json
+from unibeam_nb.model import Memory, Part, Sample
 
 EVIL = '<script>alert("x")</script>'
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import MachineError, UsageError
+from unibeam_nb.jsonable import dump
 from unibeam_nb.machine import snapshot
 from unibeam_nb.machine.memory import pss_of_mapping
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
 from unibeam_nb.machine.qemu_arguments import Guest, arguments
 from unibeam_nb.machine.snapshot_facts import Facts, Manifest, damage, facts_of, order, refusal
-from unibeam_nb.model import Arm, Image, Launch, Probe, dump
+from unibeam_nb.model import Image, Launch, Probe
 from unibeam_nb.store import Store
 
 GUEST = Guest(Path("/k/kernel"), Path("/k/initramfs"), "0123456789abcdef", "tcg", 128, 1, ((9000, 8080),))

@@ -18,10 +18,12 @@ from unibeam_nb.analysis.stats import (
     refuse_mixed,
     sentence,
 )
+from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Arm, Sample, to_json
+from unibeam_nb.jsonable import to_json
+from unibeam_nb.model import Sample
 
 ARMS = ("linux@qemu", "oci+scratch@podman", "release@process")
 BASE = {"linux@qemu": 4.0, "oci+scratch@podman": 0.5, "release@process": 0.4}

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb import process
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import Cancelled, ImageError, ToolMissing, UnibeamError, UsageError
 from unibeam_nb.image import kbuild, linux_source, tiny
 from unibeam_nb.image.kernels import known_kernels
 from unibeam_nb.image.linux import build_linux
+from unibeam_nb.jsonable import dump
 from unibeam_nb.lab import Lab
-from unibeam_nb.model import Arm, Launch, Release, dump
+from unibeam_nb.model import Launch, Release
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.store import Store
 

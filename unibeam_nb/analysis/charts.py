@@ -42,7 +42,8 @@ from unibeam_nb.analysis.words import (
 )
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Image, format_bytes, format_seconds
+from unibeam_nb.model import Image
+from unibeam_nb.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

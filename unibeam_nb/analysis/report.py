@@ -25,8 +25,8 @@ from unibeam_nb.bench.checks import after
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import describe
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import format_bytes, format_seconds
 from unibeam_nb.store import disk_errors, write_atomically
+from unibeam_nb.units import format_bytes, format_seconds
 
 PNG_DPI = 144
 

@@ -14,8 +14,10 @@ from unibeam_nb.analysis.frames import (
     typical,
 )
 from unibeam_nb.analysis.stats import median_interval
+from unibeam_nb.arms import RESUME
 from unibeam_nb.bench.journal import Experiment
-from unibeam_nb.model import RESUME, Image, format_bytes, format_seconds
+from unibeam_nb.model import Image
+from unibeam_nb.units import format_bytes, format_seconds
 
 ENDS = {"app": "every application is started", "http": "the first good HTTP answer"}
 """What the mark that ends a boot means."""

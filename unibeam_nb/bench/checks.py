@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibeam_nb.bench.plan import Plan
-from unibeam_nb.model import Sample, format_bytes, format_seconds
+from unibeam_nb.model import Sample
+from unibeam_nb.units import format_bytes, format_seconds
 
 ENOUGH = 6
 """The least number of samples for which a 95 % interval of a median exists: the range of n samples covers

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import Sample, dump, from_json, to_json
+from unibeam_nb.jsonable import dump, from_json, to_json
+from unibeam_nb.model import Sample
 
 if TYPE_CHECKING:
     from unibeam_nb.store import Store

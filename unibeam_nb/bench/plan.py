@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unibeam_nb.arms import RESUME, Arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import RESUME, Arm, Probe
+from unibeam_nb.model import Probe
 
 EXAMPLE = 'arms = ["linux@qemu", "oci+scratch@podman", "release@process"]'
 

@@ -18,10 +18,11 @@ from unibeam_nb.bench.journal import Experiment, Journal, load_experiment
 from unibeam_nb.bench.lock import LOCK_PATH, measuring
 from unibeam_nb.bench.plan import Plan, Slot, resolve, schedule
 from unibeam_nb.errors import BenchError, Cancelled, ToolMissing, UnibeamError, UsageError
+from unibeam_nb.jsonable import from_json, to_json
 from unibeam_nb.machine import BootOptions
 from unibeam_nb.machine import boot as boot_machine
 from unibeam_nb.machine import machines as running_machines
-from unibeam_nb.model import Image, Mark, Memory, Sample, from_json, to_json
+from unibeam_nb.model import Image, Mark, Memory, Sample
 from unibeam_nb.progress import checkpoint, note, progress, step
 
 if TYPE_CHECKING:

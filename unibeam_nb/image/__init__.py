@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unibeam_nb.arms import TARGETS
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import TARGETS, Image, Release
+from unibeam_nb.model import Image, Release
 
 if TYPE_CHECKING:
     from unibeam_nb.image.kernels import Kernel

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import Image, Release, from_json, to_json
+from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.model import Image, Release
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError, ProgramFailed, ToolMissing
 from unibeam_nb.image import kmod
-from unibeam_nb.model import dump
+from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest, digest_file
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image.kernels import OWN_KERNEL, Apt, obtain, stock_package, version_key
-from unibeam_nb.model import dump
+from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest
 

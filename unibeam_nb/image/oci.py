@@ -9,13 +9,14 @@ import platform
 import shutil
 from pathlib import Path
 
+from unibeam_nb.arms import FLAVOURS
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image import base as bases
 from unibeam_nb.image import root
 from unibeam_nb.image.entries import make_image
 from unibeam_nb.image.formats.oci import Configuration, Layer, write_layer, write_layout
 from unibeam_nb.image.tree import Tree, parts, through_links, tree, write_directory
-from unibeam_nb.model import FLAVOURS, IMAGE_STATE, Image, Part, Release
+from unibeam_nb.model import IMAGE_STATE, Image, Part, Release
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest_file
 

@@ -15,7 +15,7 @@ from unibeam_nb.errors import UsageError
 from unibeam_nb.image import kbuild, kconfig, linux_source
 from unibeam_nb.image.kconfig import Setting
 from unibeam_nb.image.kernels import KIND, Kernel, bzimage_version, load_kernel
-from unibeam_nb.model import dump
+from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import note, step
 from unibeam_nb.store import Store, digest, digest_file
 

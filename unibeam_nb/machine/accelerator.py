@@ -17,13 +17,13 @@ from filelock import FileLock
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import MachineError, UnibeamError, UsageError
+from unibeam_nb.jsonable import from_json, to_json
 from unibeam_nb.machine import proc, qmp, tiny
 from unibeam_nb.machine.console import Follower, plain
 from unibeam_nb.machine.diagnose import lines_of
 from unibeam_nb.machine.marks import MarkReader, new_nonce
 from unibeam_nb.machine.options import ACCELERATORS
 from unibeam_nb.machine.qemu_arguments import CONSOLE, MACHINES, PROGRAM, Guest, arguments
-from unibeam_nb.model import from_json, to_json
 from unibeam_nb.progress import checkpoint, note, step
 from unibeam_nb.store import Store, write_atomically
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from unibeam_nb import process
+from unibeam_nb.arms import RESUME, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
 from unibeam_nb.machine import children, diagnose, ports, proc, registry, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
@@ -26,7 +27,7 @@ from unibeam_nb.machine.qemu import OUTPUT
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
-from unibeam_nb.model import READY, RESUME, Arm, Image, Mark
+from unibeam_nb.model import READY, Image, Mark
 from unibeam_nb.progress import checkpoint, progress, step
 from unibeam_nb.store import Store
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import BootFailed, MachineError, PortInUse
-from unibeam_nb.model import MARK_LINE, MARKS, RESUME, Mark, format_seconds
+from unibeam_nb.model import MARK_LINE, MARKS, Mark
+from unibeam_nb.units import format_seconds
 
 MOST_LINES, LONGEST = 8, 300
 """How many console lines an error carries at most, and how long each may be."""

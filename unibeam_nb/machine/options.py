@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import PORT_VARIABLE, Arm, Image, Probe
+from unibeam_nb.model import PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
 
 ACCELERATORS = ("auto", "kvm", "tcg")

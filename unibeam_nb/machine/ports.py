@@ -6,8 +6,8 @@ import contextlib
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 
+from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import PortInUse, UsageError
-from unibeam_nb.model import RUNNERS_OF
 
 SHARED_NETWORK = frozenset(RUNNERS_OF["oci"] + RUNNERS_OF["release"])
 """Runners whose program binds the host's port itself."""

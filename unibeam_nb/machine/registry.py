@@ -16,8 +16,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.machine.proc import ProcessId
-from unibeam_nb.model import Mark, dump, from_json
+from unibeam_nb.model import Mark
 from unibeam_nb.store import Store, remove_tree
 
 RECORD, STATE = "machine.json", "state"

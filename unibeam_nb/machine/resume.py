@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine import qmp
 from unibeam_nb.machine.options import Seat
 from unibeam_nb.machine.qemu_arguments import CONSOLE_SOCKET
 from unibeam_nb.machine.snapshot_facts import order
-from unibeam_nb.model import MARK_LINE, RESUME
+from unibeam_nb.model import MARK_LINE
 from unibeam_nb.progress import checkpoint
 
 INCOMING = "state.sock"

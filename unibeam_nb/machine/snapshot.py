@@ -23,12 +23,12 @@ from typing import Any
 
 from unibeam_nb import tools
 from unibeam_nb.errors import MachineError
+from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.machine import qmp, resume
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.options import Seat, Snapshot
 from unibeam_nb.machine.qemu_arguments import CONSOLE_SOCKET, PROGRAM
 from unibeam_nb.machine.snapshot_facts import Content, Facts, Manifest, damage, facts_of, refusal
-from unibeam_nb.model import dump, from_json
 from unibeam_nb.progress import step
 from unibeam_nb.store import digest, digest_file
 

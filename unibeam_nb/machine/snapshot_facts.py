@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibeam_nb.machine.options import Seat
 from unibeam_nb.machine.qemu_arguments import Guest, arguments
-from unibeam_nb.model import format_bytes
+from unibeam_nb.units import format_bytes
 
 FORMAT = 1
 """Of the manifest, and of what guest and host say to each other."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from unibeam_nb.errors import MachineError
+from unibeam_nb.jsonable import from_json, to_json
 from unibeam_nb.machine.proc import boot_id
-from unibeam_nb.model import from_json, to_json
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, write_atomically
 

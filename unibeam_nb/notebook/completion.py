@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from unibeam_nb.arms import DEFAULT_ARM_OF, FLAVOURS, RUNNERS_OF
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import DEFAULT_ARM_OF, FLAVOURS, RUNNERS_OF
 from unibeam_nb.notebook.commands import COMMANDS, Command, Completes, Option, Positional
 
 if TYPE_CHECKING:

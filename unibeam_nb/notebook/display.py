@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import MARK_LINE, RESUME, Finding, Image, Release, Sample, format_bytes, format_seconds
+from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
+from unibeam_nb.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from unibeam_nb.bench import Experiment
@@ -208,8 +210,8 @@ def saved_sheet(saved: Saved) -> Sheet:
 SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.model", "Release"): release_sheet,
     ("unibeam_nb.model", "Image"): image_sheet,
-    ("unibeam_nb.lab", "Build"): build_sheet,
-    ("unibeam_nb.lab", "Machines"): machines_sheet,
+    ("unibeam_nb.lab.builds", "Build"): build_sheet,
+    ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
     ("unibeam_nb.doctor", "Diagnosis"): diagnosis_sheet,

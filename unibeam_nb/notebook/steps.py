@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from html import escape
 
-from unibeam_nb.model import format_seconds
 from unibeam_nb.notebook.sheet import printable
 from unibeam_nb.progress import StepEvent
+from unibeam_nb.units import format_seconds
 
 SHOWN_STEPS = 12
 """How many of the latest steps a live display shows; a long experiment has thousands."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.model import Application, Finding, Launch, Release, from_json, to_json
+from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.model import Application, Finding, Launch, Release
 from unibeam_nb.release import findings
 from unibeam_nb.store import Store, digest_tree
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError
-from unibeam_nb.model import dump
+from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import checkpoint, progress, step
 from unibeam_nb.release.assemble import ERTS_PROGRAMS
 from unibeam_nb.release.erts.runtime import Erts, erts_at

@@ -1,0 +1,102 @@
+"""How an arm of a comparison is written, ``target[+option...]@runner``, and which of them there are.
+
+The tables below are the only place that knows which words exist; help, errors and Tab completion read them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from unibeam_nb.errors import UsageError
+
+TARGETS = ("linux", "oci", "release")
+"""Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
+
+FLAVOURS = ("scratch", "slim")
+"""Flavours of the ``oci`` target: release + libraries only, or a minimal Debian root below them."""
+
+RUNNERS = ("qemu", "podman", "crun", "process")
+
+RESUME = "resume"
+"""The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing being compared, written ``target[+option...]@runner``: ``oci+slim@podman``."""
+
+    target: str
+    options: tuple[str, ...]
+    runner: str
+
+    @classmethod
+    def parse(cls, text: str) -> Arm:
+        """Read an arm. Raises UsageError with what would have been right."""
+        found = re.fullmatch(r"([a-z]+)((?:\+[a-z0-9]+)*)@([a-z]+)", text.strip())
+        example = "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."
+        if not found:
+            raise UsageError(f"{text.strip()!r} is not an arm.", example)
+        target, options, runner = found[1], tuple(found[2].split("+")[1:]), found[3]
+        if target not in TARGETS:
+            raise UsageError(f"{text.strip()!r} names the unknown target {target!r}.",
+                             f"The targets are {', '.join(TARGETS)}.")
+        if runner not in RUNNERS:
+            raise UsageError(f"{text.strip()!r} names the unknown runner {runner!r}.",
+                             f"The runners are {', '.join(RUNNERS)}.")
+        if runner not in RUNNERS_OF[target]:
+            raise UsageError(f"{runner} cannot run a {target} image.",
+                             f"{target} runs on {', '.join(RUNNERS_OF[target])}.")
+        known = options_of(target)
+        for option in options:
+            if option not in known:
+                raise UsageError(f"{text.strip()!r} has the unknown option {option!r}.",
+                                 f"Options of {target} are {', '.join(known)}." if known
+                                 else f"The target {target} takes no options.")
+        flavours = [option for option in options if option in FLAVOURS]
+        if len(flavours) > 1:
+            raise UsageError(f"{text.strip()!r} has more than one flavour.", f"Choose one of {', '.join(FLAVOURS)}.")
+        if target == "oci" and not flavours:
+            flavours = [FLAVOURS[0]]
+        # One spelling for each arm: the flavour, then the options in the order of their table.
+        ordered = (*flavours, *(option for option in OPTIONS_OF[target] if option in options))
+        return cls(target, ordered, runner)
+
+    @property
+    def flavour(self) -> str:
+        return next((o for o in self.options if o in FLAVOURS), "")
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The options besides the flavour."""
+        return tuple(o for o in self.options if o not in FLAVOURS)
+
+    def __str__(self) -> str:
+        return "+".join((self.target, *self.options)) + "@" + self.runner
+
+
+RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
+    "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
+"""Which runners take which target."""
+
+OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
+    "linux": ("tiny", "small", "lean", RESUME), "oci": ("lean",), "release": ("lean",)}
+"""What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
+kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
+emulator without a JIT."""
+
+
+def options_of(target: str) -> tuple[str, ...]:
+    """Every word that may follow ``+`` behind ``target``."""
+    return (*(FLAVOURS if target == "oci" else ()), *OPTIONS_OF[target])
+
+
+DEFAULT_ARM_OF: Mapping[str, str] = {
+    "qemu": "linux@qemu", "podman": "oci+scratch@podman", "crun": "oci+scratch@crun", "process": "release@process"}
+"""The arm meant by ``--on RUNNER`` alone."""
+
+
+def parse_arm(text: str) -> Arm:
+    """An arm, or the one meant by a runner's name alone."""
+    return Arm.parse(DEFAULT_ARM_OF[text] if text in RUNNERS else text)

@@ -1,0 +1,144 @@
+"""Source -> release -> image, and what the user called them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibeam_nb.arms import RESUME
+from unibeam_nb.errors import UsageError
+from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.model import Finding, Image, Release
+from unibeam_nb.store import Store, write_atomically
+
+if TYPE_CHECKING:
+    from unibeam_nb.image.kernels import Kernel
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one name stands for: a release, the images made from it, and how to make more of them."""
+
+    name: str
+    release: Release
+    images: tuple[Image, ...] = ()
+    kernel: str | None = None
+    compression: str = "lz4"
+
+    def __repr__(self) -> str:
+        return f"<Build {self.name}: {self.release!r}" + "".join(f"; {image!r}" for image in self.images) + ">"
+
+class Builds:
+    """The Lab's half that makes things."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self.store = store or Store.default()
+
+    def build(self, name: str, *, text: str | None = None, path: Path | None = None,
+              language: str | None = None, target: str = "linux", flavour: str = "",
+              ports: tuple[int, ...] = (), applications: tuple[str, ...] = (), flags: tuple[str, ...] = (),
+              kernel: str | None = None, compression: str = "lz4", erts: str | None = None) -> Build:
+        """Make a release from a cell's ``text`` or from ``path``, and an image of it for ``target``.
+
+        ``erts`` puts another emulator into the release: ``lean``, or the path of one (``host`` leaves it alone).
+        Raises SourceError, ImageError, ToolMissing; a failed build leaves the name as it was.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} cannot be a name.", "Use a lower-case letter, then letters, digits, - or _.")
+        if (text is None) == (path is None):
+            raise UsageError("A build takes either a cell's text or --from PATH.",
+                             f"Write the modules below '%%unibeam build {name}', or name a project.")
+        release = self._on_erts(self._release(name, text, path, language, ports, applications, flags), erts)
+        build = Build(name, release, kernel=kernel, compression=compression)
+        image = self._image(build, target, flavour)
+        build = dataclasses.replace(build, images=(image,))
+        write_atomically(self._names() / f"{name}.json", dump(build))
+        return build
+
+    def _release(self, name: str, text: str | None, path: Path | None, language: str | None,
+                 ports: tuple[int, ...], applications: tuple[str, ...], flags: tuple[str, ...]) -> Release:
+        from unibeam_nb.release import release_from_cell, release_from_path
+
+        if path is not None:
+            return release_from_path(self.store, name, path.expanduser(), ports=ports,
+                                     applications=applications, flags=flags)
+        assert text is not None
+        return release_from_cell(self.store, name, text, language=language, ports=ports,
+                                 applications=applications, flags=flags)
+
+    def _image(self, build: Build, target: str, flavour: str, options: tuple[str, ...] = ()) -> Image:
+        """The image of ``build`` that an arm of this target, flavour and options runs."""
+        from unibeam_nb.image import build_image
+
+        release = self._on_erts(build.release, "lean" if "lean" in options else None)
+        if target != "linux":
+            return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
+        small = "small" in options
+        kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel)
+        image = build_image(self.store, release, target, flavour, kernel=kernel,
+                            options=tuple(word for word in options if word != RESUME),
+                            compression="xz" if small else build.compression)
+        return dataclasses.replace(image, options=options)  # A machine that is resumed runs the very same image.
+
+    def _on_erts(self, release: Release, wanted: str | None) -> Release:
+        """The release on the emulator called ``wanted``."""
+        if wanted is None or wanted == "host":
+            return release
+        from unibeam_nb.release.erts import lean, runtime, swap
+
+        if wanted != "lean":
+            return swap.with_erts(self.store, release, runtime.erts_at(Path(wanted)))
+        swap.refuse_native_code(release)  # Said before the minutes that a first build takes.
+        return swap.with_erts(self.store, release, lean.build_lean(self.store, release.otp))
+
+    def _tiny(self, wanted: str | None, small: bool) -> Kernel:
+        """The tiny kernel of an arm: the one the build was made with where that is tiny, else the plain one."""
+        from unibeam_nb.image.tiny import is_tiny, profiled, tiny_from_name
+
+        name = wanted if wanted is not None and is_tiny(wanted) else "tiny"
+        return tiny_from_name(self.store, profiled(name, "size") if small else name)
+
+    def _kernel(self, wanted: str | None) -> Kernel | None:
+        """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one."""
+        from unibeam_nb.image.kernels import kernel_from_path, known_kernels
+        from unibeam_nb.image.tiny import is_tiny, tiny_from_name
+
+        if wanted is None or wanted == "stock":
+            return None
+        known = {kernel.name: kernel for kernel in known_kernels(self.store)}
+        if wanted in known:
+            return known[wanted]
+        if is_tiny(wanted) and not Path(wanted).exists():
+            return tiny_from_name(self.store, wanted)
+        path, _, modules = wanted.partition(":")
+        return kernel_from_path(Path(path).expanduser(), Path(modules).expanduser() if modules else None)
+
+    def named(self, name: str) -> Build:
+        """What was built under ``name``. Raises UsageError that lists what there is."""
+        path = self._names() / f"{name}.json"
+        if not _NAME.fullmatch(name) or not path.is_file():
+            there = ", ".join(self.names()) or "nothing yet"
+            raise UsageError(f"Nothing has been built under the name {name!r}.",
+                             f"Built so far: {there}. Build it with '%%unibeam build {name}'.")
+        build = from_json(Build, json.loads(path.read_text(encoding="utf-8")))
+        if not build.release.path.is_dir():
+            raise UsageError(f"{name} was built, but its release is no longer in the cache.", "Build it again.")
+        return build
+
+    def names(self) -> list[str]:
+        """What has been built, by name."""
+        directory = self.store.state / "names"
+        return sorted(path.stem for path in directory.glob("*.json")) if directory.is_dir() else []
+
+    def _names(self) -> Path:
+        return self.store.directory("names")
+
+    def check(self, name: str) -> tuple[Finding, ...]:
+        """What in the release of ``name`` needs more than a BEAM around it."""
+        return self.named(name).release.findings

@@ -1,0 +1,98 @@
+"""Image -> machine, and what becomes of machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unibeam_nb.arms import RESUME, Arm, parse_arm
+from unibeam_nb.errors import UsageError
+from unibeam_nb.lab.builds import Builds
+from unibeam_nb.lab.words import parse_env, parse_port
+from unibeam_nb.model import Probe
+from unibeam_nb.progress import step
+from unibeam_nb.store import remove_tree
+
+if TYPE_CHECKING:
+    from unibeam_nb.machine import Machine
+
+
+@dataclass(frozen=True)
+class Machines(Sequence["Machine"]):
+    """The machines that run, as a sequence with a table for a face."""
+
+    machines: tuple[Machine, ...]
+
+    def __len__(self) -> int:
+        return len(self.machines)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.machines[index]
+
+class Running(Builds):
+    """Machines: boot them, find them, end them."""
+
+    def boot(self, name: str, *, arm: str | None = None, mem_mb: int = 256, vcpus: int = 1,
+             accelerator: str = "auto", ports: tuple[str, ...] = (), http: str | None = None,
+             until: str | None = None, deadline: float = 120.0, env: tuple[str, ...] = (),
+             machine_name: str | None = None, resume: bool = False) -> Machine:
+        """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given).
+
+        With ``resume`` it is not booted but copied from a snapshot, which is taken where there is none yet.
+        """
+        from unibeam_nb.machine import BootOptions
+        from unibeam_nb.machine import boot as boot_machine
+
+        build = self.named(name)
+        chosen = parse_arm(arm or "qemu")
+        if resume and RESUME not in chosen.extras:
+            if chosen.runner != "qemu":
+                raise UsageError(f"{chosen} cannot be resumed.", "Only a linux image on qemu can: leave out --on.")
+            chosen = Arm.parse("+".join((chosen.target, *chosen.options, RESUME)) + f"@{chosen.runner}")
+        options = BootOptions(
+            mem_mb=mem_mb, vcpus=vcpus, accelerator=accelerator, deadline=deadline,
+            ports=tuple(parse_port(port) for port in ports) or None,
+            probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
+            until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env))
+        image = self._image(build, chosen.target, chosen.flavour, chosen.extras)
+        with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
+            return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)
+
+    def ps(self) -> Machines:
+        """The machines that run."""
+        from unibeam_nb.machine import machines
+
+        return Machines(tuple(machines(self.store)))
+
+    def machine(self, name: str) -> Machine:
+        """A machine by name or by the start of its id."""
+        from unibeam_nb.machine import find_machine
+
+        return find_machine(self.store, name)
+
+    def logs(self, name: str, lines: int = 40) -> str:
+        """The last lines of a machine's console."""
+        return "\n".join(self.machine(name).console.tail(lines))
+
+    def stop(self, name: str | None = None, *, all: bool = False) -> list[str]:
+        """Stop one machine, or all of them; returns one line each."""
+        if (name is None) != all:
+            raise UsageError("Say which machine to stop.", "Name one that 'ps' lists, or use --all.")
+        chosen = list(self.ps()) if all else [self.machine(name or "")]
+        for machine in chosen:
+            machine.stop()
+        return [f"Stopped {machine.name} ({machine.id})." for machine in chosen] or ["Nothing is running."]
+
+    def clean(self, *, cache: bool = False) -> list[str]:
+        """Stop and remove everything that runs or was left behind; with ``cache`` also what was built.
+
+        Journals of experiments are never deleted.
+        """
+        from unibeam_nb.machine import clean
+
+        lines = clean(self.store)
+        if cache and self.store.cache.is_dir():
+            remove_tree(self.store.cache)
+            lines.append(f"Removed the cache {self.store.cache}.")
+        return lines or ["Nothing to clean."]
