@@ -244,13 +244,20 @@ class Probe:
         return f"{self.scheme}:{self.port}{'' if self.scheme == 'tcp' else self.path}"
 
 
+KINDS = ("boot", "steady", "density", "minimum")
+"""What a sample measures: a boot; answers under load; several copies at once; the least memory that will do."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One boot of one arm in one block, as it is written to the journal.
+    """One measurement of one arm in one block, as it is written to the journal.
 
     ``marks`` maps mark names to seconds since ``spawn``; ``memory`` is None where the boot failed.
     ``warmup`` samples are kept and never enter a statistic. ``host`` is the fingerprint's short id, whose
     full text stands in the journal's header. ``order`` counts boots over the whole experiment from 0.
+    ``kind`` is what was measured (:data:`KINDS`). ``factors`` holds what the plan varies besides the arm
+    (``{"mem_mb": "128"}``). ``values`` are further measured numbers; their names end in their unit (``_bytes``, ``_s``,
+    ``_per_s``, ``_ratio``, ``_count``).
     """
 
     arm: str
@@ -272,6 +279,9 @@ class Sample:
     host: str = ""
     error: str = ""
     load1: float = 0.0
+    kind: str = "boot"
+    factors: dict[str, str] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
 
 
 MARK_LINE = re.compile(r"@unibeam ([0-9a-f]{16}) ([a-z]+)(?: (\d+))?((?: [a-z_]+=[^ \r\n]+)*)")
