@@ -60,12 +60,11 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
 _EXTRA_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
-def install_command(command: str) -> str:
-    """The exact command that installs ``command`` on Debian or Ubuntu."""
-    tool = TOOLS.get(command)
-    packages = " ".join(tool.packages) if tool else command
+def install_command(*commands: str) -> str:
+    """The exact command that installs ``commands`` on Debian or Ubuntu."""
+    packages = dict.fromkeys(p for c in commands for p in (TOOLS[c].packages if c in TOOLS else (c,)))
     sudo = "" if os.geteuid() == 0 else "sudo "
-    return f"{sudo}apt-get install --no-install-recommends {packages}"
+    return f"{sudo}apt-get install --no-install-recommends {' '.join(packages)}"
 
 
 def locate(command: str) -> Path | None:

@@ -1,0 +1,31 @@
+"""Whether a runner can work on this host, told at once and without starting anything.
+
+``doctor`` says more and takes longer; a plan asks this of each of its arms before the first boot.
+"""
+
+from __future__ import annotations
+
+from unibeam_nb import tools
+from unibeam_nb.arms import RUNNERS
+from unibeam_nb.errors import UsageError
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "qemu": ("qemu-system-x86_64",), "podman": ("podman", "crun"), "crun": ("crun",), "process": ()}
+"""The programs that each runner takes."""
+
+
+def available(runner: str) -> str | None:
+    """Why ``runner`` cannot work here, as one sentence with the command that mends it, or None where nothing is
+    known to be in its way. Raises UsageError for what is no runner."""
+    if runner not in RUNNERS:
+        raise UsageError(f"{runner!r} is not a runner.", f"The runners are {', '.join(RUNNERS)}.")
+    return lacking(NEEDS[runner])
+
+
+def lacking(programs: tuple[str, ...]) -> str | None:
+    """Which of some programs this host has not, as a sentence with the command that installs them."""
+    absent = [program for program in programs if tools.locate(program) is None]
+    if not absent:
+        return None
+    verb = "is" if len(absent) == 1 else "are"
+    return f"{' and '.join(absent)} {verb} not on this host: {tools.install_command(*absent)}"
