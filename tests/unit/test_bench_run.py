@@ -206,7 +206,7 @@ def test_a_torn_journal_is_repaired_and_its_lost_sample_measured_again(tmp_path:
     run(tmp_path, fresh_store, replaying())
     path = tmp_path / "night.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    samples = [index for index, line in enumerate(lines) if b'"kind": "sample"' in line]
+    samples = [index for index, line in enumerate(lines) if b'"kind": "boot"' in line]
     path.write_bytes(b"".join(lines[:samples[-1]]) + lines[samples[-1]][:40])
     assert len(run(tmp_path, fresh_store, replaying()).samples) == 8
 

@@ -62,8 +62,16 @@ def test_every_line_is_one_json_object(tmp_path: Path) -> None:
         journal.append(sample(1, ok=False))
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert (lines[0]["format"], lines[0]["version"]) == ("unibeam-journal", FORMAT_VERSION)
-    assert lines[1]["kind"] == "sample"
+    assert lines[1]["kind"] == "boot"
     assert len(lines) == 2
+
+
+def test_a_line_from_before_there_were_kinds_is_a_boot(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    with Journal.create(path, header()) as journal:
+        journal.append(sample(1))
+    path.write_text(path.read_text(encoding="utf-8").replace('"kind": "boot"', '"kind": "sample"'), encoding="utf-8")
+    assert load_experiment(path).samples == (sample(1),)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)

@@ -3,7 +3,7 @@
 The first line is the header: ``format``, ``version``, ``name``, ``date`` (ISO, UTC), ``plan`` (a
 :class:`~unibeam_nb.bench.plan.Plan`), ``host`` (facts) and ``host_id``, ``tools`` (name to version),
 ``images`` (arm to name, sha256, sizes, parts, kernel, tools). Every further line is either a sample
-(``{"kind": "sample", ...}``, the fields of :class:`~unibeam_nb.model.Sample`) or a note
+(the fields of :class:`~unibeam_nb.model.Sample`, whose ``kind`` is one of its KINDS) or a note
 (``{"kind": "note", "date": ..., "text": ...}``): a warning before the start, an interruption, an arm that
 was given up.
 
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.errors import BenchError
 from unibeam_nb.jsonable import dump, from_json, to_json
-from unibeam_nb.model import Sample
+from unibeam_nb.model import KINDS, Sample
 
 if TYPE_CHECKING:
     from unibeam_nb.store import Store
@@ -112,7 +112,7 @@ class Journal:
 
     def append(self, sample: Sample) -> None:
         """Write one sample; it is on the disk when this returns."""
-        self._write({"kind": "sample", **to_json(sample)})
+        self._write(to_json(sample))
 
     def note(self, date: str, text: str) -> None:
         """Write one note; ``date`` is ISO, UTC."""
@@ -178,8 +178,10 @@ def load_experiment(path: Path) -> Experiment:
                 raise ValueError("not a JSON object")
             if record.get("kind") == "note":
                 notes.append(f"{record['date']}: {record['text']}")
-            elif record.get("kind") == "sample":
+            elif record.get("kind") in KINDS:
                 samples.append(from_json(Sample, record))
+            elif record.get("kind") == "sample":  # As it was written before there was more than boots to measure.
+                samples.append(from_json(Sample, record | {"kind": "boot"}))
             else:
                 raise ValueError("neither a sample nor a note")
         except (ValueError, KeyError) as error:
