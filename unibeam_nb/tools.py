@@ -54,6 +54,7 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("apt-cache", ("apt",), "finding Erlang's source"),
     Tool("apt-config", ("apt",), "finding Erlang's source"),
     Tool("depmod", ("kmod",), "listing a kernel's module dependencies"),
+    Tool("wrk", ("wrk",), "asking machines for answers, one after another"),
 )}
 
 # Debian keeps some of these in directories that are on root's PATH only.

@@ -40,16 +40,16 @@ Pss_Dirty:        100000 kB
 
 
 def test_the_guests_ram_is_told_from_the_rest_by_its_name() -> None:
-    assert memory.pss_of_mapping(SMAPS, memory.RAM_MAPPING) == 100000 * 1024
+    assert memory.of_mapping(SMAPS, memory.RAM_MAPPING) == 100000 * 1024
 
 
 def test_a_whole_process_is_one_figure() -> None:
-    assert memory.pss_of_rollup(ROLLUP) == 100471 * 1024
+    assert memory.of_rollup(ROLLUP) == 100471 * 1024
 
 
 def test_an_empty_file_counts_nothing() -> None:
-    assert memory.pss_of_rollup("") == 0
-    assert memory.pss_of_mapping("", memory.RAM_MAPPING) == 0
+    assert memory.of_rollup("") == 0
+    assert memory.of_mapping("", memory.RAM_MAPPING) == 0
 
 
 def test_a_qemu_is_split_into_guest_ram_and_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

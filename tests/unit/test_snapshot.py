@@ -12,7 +12,7 @@ from unibeam_nb.arms import Arm
 from unibeam_nb.errors import MachineError, UsageError
 from unibeam_nb.jsonable import dump
 from unibeam_nb.machine import snapshot
-from unibeam_nb.machine.memory import pss_of_mapping
+from unibeam_nb.machine.memory import of_mapping
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
 from unibeam_nb.machine.qemu_arguments import Guest, arguments
 from unibeam_nb.machine.snapshot_facts import Facts, Manifest, damage, facts_of, order, refusal
@@ -156,7 +156,7 @@ def test_the_size_is_told_before_the_hash() -> None:
 def test_the_ram_of_a_copy_is_found_by_its_files_name() -> None:
     smaps = ("7f0-7f8 rw-p 00000000 fe:00 12 /c/snapshots/k/ram\nRss: 900 kB\nPss: 300 kB\n"
              "7f9-7fa rw-p 00000000 00:00 0\nPss: 5 kB\n")
-    assert pss_of_mapping(smaps, "/c/snapshots/k/ram") == 300 * 1024
+    assert of_mapping(smaps, "/c/snapshots/k/ram") == 300 * 1024
 
 
 def test_resume_is_an_option_of_linux_only() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unibeam_nb import process, tools
 from unibeam_nb.machine import memory, proc, ways
+from unibeam_nb.machine.cgroup import limits_swap
 from unibeam_nb.machine.crun_config import config
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
@@ -51,7 +52,7 @@ def fill_bundle(directory: Path, image: Image, way: Way, name: str, argv: tuple[
     # The overlay's root takes over the mode of its upper directory.
     (directory / UPPER).chmod(0o755)
     data = config(argv, env, root=ROOT, hostname=HOSTNAME, cgroup=f"/{name}" if way.cgroups else None,
-                  memory=mem_mb << 20)
+                  memory=mem_mb << 20, swap=limits_swap())
     (directory / "config.json").write_text(json.dumps(data), encoding="utf-8")
 
 
@@ -84,9 +85,14 @@ def payload(record: Record, directory: Path) -> list[ProcessId]:
     return proc.descendants(record.process) if record.process and record.process.alive else []
 
 
+def runtime(record: Record, directory: Path) -> list[ProcessId]:
+    """crun, which waits for the container's end."""
+    return [record.process] if record.process else []
+
+
 def measure(record: Record, directory: Path) -> tuple[int, int]:
     """Bytes of the container's processes, and of crun."""
-    return memory.pss(payload(record, directory)), memory.pss([record.process] if record.process else [])
+    return memory.pss(payload(record, directory)), memory.pss(runtime(record, directory))
 
 
 def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:

@@ -18,12 +18,13 @@ READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 
 def config(argv: Sequence[str], env: Mapping[str, str], *, root: str, hostname: str,
-           cgroup: str | None = None, memory: int | None = None) -> dict[str, Any]:
+           cgroup: str | None = None, memory: int | None = None, swap: bool = False) -> dict[str, Any]:
     """The configuration that runs ``argv`` on the root directory ``root`` (relative to the bundle).
 
     The host's network is shared, so there is no network namespace, and ``/sys`` is the host's, read-only. There
     are no ``rlimits``: raising one needs a capability that not every root has. ``memory`` is a limit in
-    bytes, put on the cgroup called ``cgroup``. A user namespace is made outside, where one is needed.
+    bytes, put on the cgroup called ``cgroup``; with ``swap``, where the host counts swap, nothing may spill into it.
+    A user namespace is made outside, where one is needed.
     """
     capabilities = list(CAPABILITIES)
     linux: dict[str, Any] = {
@@ -32,7 +33,8 @@ def config(argv: Sequence[str], env: Mapping[str, str], *, root: str, hostname: 
     if cgroup is not None:
         linux["cgroupsPath"] = cgroup
         if memory is not None:
-            linux["resources"] = {"memory": {"limit": memory}}
+            # The specification's "swap" is memory and swap together (config-linux.md): equal means none.
+            linux["resources"] = {"memory": {"limit": memory} | ({"swap": memory} if swap else {})}
     return {
         "ociVersion": "1.0.2",
         "process": {

@@ -38,6 +38,11 @@ def payload(record: Record, directory: Path) -> list[ProcessId]:
     return [process for process in dict.fromkeys((*family, *strays)) if process.alive]
 
 
+def runtime(record: Record, directory: Path) -> list[ProcessId]:
+    """Nothing runs the program but the host."""
+    return []
+
+
 def measure(record: Record, directory: Path) -> tuple[int, int]:
     """Bytes of all the program's processes, and none besides."""
     return memory.pss(payload(record, directory)), 0

@@ -6,9 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import children, registry
+from unibeam_nb.machine import cgroup, children, qemu, registry
+from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
+from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import runner_of
@@ -131,6 +133,22 @@ class Machine:
             raise MachineError(f"{self.name} is not running.", "Memory can be measured only while a machine runs.")
         payload, overhead = runner_of(self._record).measure(self._record, self._directory)
         return Memory(payload, overhead, self._record.beam)
+
+    def processes(self) -> list[ProcessId]:
+        """Everything on the host that belongs to it: the program's own processes, and those that run it."""
+        runner = runner_of(self._record)
+        both = (*runner.payload(self._record, self._directory), *runner.runtime(self._record, self._directory))
+        return list(dict.fromkeys(both))
+
+    def cgroup(self) -> Usage | None:
+        """What its control group counts, for a container that has one of its own."""
+        inside = runner_of(self._record).payload(self._record, self._directory)
+        return cgroup.usage(inside[0]) if self._record.runner != "process" and inside else None
+
+    def touched(self) -> int | None:
+        """Bytes of RAM that its guest has touched, for a virtual machine under QEMU: unlike the payload, all of what
+        it shares with other copies of one snapshot."""
+        return qemu.touched(self._record, self._directory) if self._record.runner == "qemu" else None
 
     def stop(self) -> None:
         """End it with everything that belongs to it, and forget it; its console stays readable in this object.

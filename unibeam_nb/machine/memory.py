@@ -15,34 +15,45 @@ RAM_MAPPING = "/memfd:memory-backend-memfd"
 """What the kernel calls the mapping of QEMU's ``memory-backend-memfd``: the guest's RAM."""
 
 _HEADER = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S{4} [0-9a-f]+ \S+ \d+ *(.*)$")
-_PSS = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)
 
 
-def pss_of_mapping(smaps: str, name: str) -> int:
-    """The PSS in bytes of all mappings whose path begins with ``name`` in the text of a ``smaps`` file."""
+def of_mapping(smaps: str, name: str, field: str = "Pss") -> int:
+    """The bytes (PSS, or another ``field``) of all mappings whose path begins with ``name`` in the text of a
+    ``smaps`` file."""
     total, inside = 0, False
     for line in smaps.split("\n"):
-        if line.startswith("Pss:"):
+        if line.startswith(f"{field}:"):
             total += int(line.split()[1]) * 1024 if inside else 0
         elif found := _HEADER.match(line):
             inside = found[1].startswith(name)
     return total
 
 
-def pss_of_rollup(rollup: str) -> int:
-    """The PSS in bytes of a whole process from the text of its ``smaps_rollup`` file."""
-    found = _PSS.search(rollup)
+def of_rollup(rollup: str, field: str = "Pss") -> int:
+    """The bytes (PSS, or another ``field``) of a whole process from the text of its ``smaps_rollup`` file."""
+    found = re.search(rf"^{field}: +(\d+) kB$", rollup, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 
 def pss(processes: Iterable[ProcessId]) -> int:
     """The PSS in bytes of processes together; those that ended meanwhile count nothing."""
-    return sum(pss_of_rollup(_read(process, "smaps_rollup")) for process in processes)
+    return sum(of_rollup(_read(process, "smaps_rollup")) for process in processes)
+
+
+def unshareable(processes: Iterable[ProcessId]) -> int:
+    """The bytes that one more of these processes would take: the pages they alone hold and have written to. All
+    others are those of a file, which a second process maps too."""
+    return sum(of_rollup(_read(process, "smaps_rollup"), "Private_Dirty") for process in processes)
+
+
+def touched(vmm: ProcessId, mapping: str = RAM_MAPPING) -> int:
+    """The bytes of RAM that the guest of a QEMU process has touched, shared with other guests or not (RSS)."""
+    return of_mapping(_read(vmm, "smaps"), mapping, "Rss")
 
 
 def guest_ram(vmm: ProcessId, mapping: str = RAM_MAPPING) -> tuple[int, int]:
     """Of a QEMU process: the PSS in bytes of the guest's RAM, and that of all the rest."""
-    ram = pss_of_mapping(_read(vmm, "smaps"), mapping)
+    ram = of_mapping(_read(vmm, "smaps"), mapping)
     return ram, max(pss([vmm]) - ram, 0)
 
 

@@ -116,11 +116,12 @@ def payload(record: Record, directory: Path) -> list[ProcessId]:
     return [first, *proc.descendants(first)] if first else []
 
 
-def _runtime(record: Record, directory: Path) -> list[ProcessId]:
+def runtime(record: Record, directory: Path) -> list[ProcessId]:
     """podman's own process, which stays in the foreground, and the container's monitor."""
     monitor = _from_file(directory / CONMON_PIDFILE, "cmdline", container_name(record.id))
     own = [record.process, *proc.descendants(record.process)] if record.process and record.process.alive else []
-    return [process for process in (*own, monitor) if process]
+    inside = payload(record, directory)
+    return [process for process in dict.fromkeys((*own, monitor)) if process and process not in inside]
 
 
 def _from_file(path: Path, where: str, wanted: str) -> ProcessId | None:
@@ -135,19 +136,18 @@ def _from_file(path: Path, where: str, wanted: str) -> ProcessId | None:
 
 def measure(record: Record, directory: Path) -> tuple[int, int]:
     """Bytes of the container's processes, and of podman's foreground process and conmon."""
-    inside = payload(record, directory)
-    return memory.pss(inside), memory.pss(set(_runtime(record, directory)) - set(inside))
+    return memory.pss(payload(record, directory)), memory.pss(runtime(record, directory))
 
 
 def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:
     """End the container and what runs it, and let podman forget it."""
-    runtime = _runtime(record, directory)
+    around = runtime(record, directory)
     proc.end(payload(record, directory)[:1], reap=reap)
-    proc.wait(runtime, 2.0, reap)
+    proc.wait(around, 2.0, reap)
     way = ways.remembered(store, tools.find("podman")) or Way()
     done = process.run(command(store, way, podman_arguments.remove(container_name(record.id))),
                        env=_environment(store), timeout=30, check=False)
-    gone = proc.end(runtime, reap=reap)
+    gone = proc.end(around, reap=reap)
     ways.remove_cgroup(container_name(record.id))
     if done.code != 0:
         raise MachineError(f"podman cannot remove the container of {record.name}.",

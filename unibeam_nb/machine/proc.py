@@ -80,6 +80,30 @@ def descendants(parent: ProcessId) -> list[ProcessId]:
     return sorted(found, key=lambda process: process.pid) if parent.alive else []
 
 
+def cpu_seconds(processes: Iterable[ProcessId]) -> float:
+    """The processor time in seconds that the living threads of these processes have had so far, to the nanosecond
+    (``/proc/PID/task/TID/schedstat``, the kernel's scheduler/sched-stats.rst)."""
+    total = 0
+    for process in processes:
+        if process.alive:
+            for task in _listed(PROC / str(process.pid) / "task"):
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def threads(process: ProcessId) -> list[int]:
+    """The ids of a process's threads; none when it is gone."""
+    return [int(task.name) for task in _listed(PROC / str(process.pid) / "task")] if process.alive else []
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except OSError:
+        return []
+
+
 def untouchable() -> set[int]:
     """The pids that are never signalled, whatever a record says: init, this process, and all above it."""
     found, pid = {0, 1}, os.getpid()

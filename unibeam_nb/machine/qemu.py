@@ -45,11 +45,25 @@ def payload(record: Record, directory: Path) -> list[ProcessId]:
     return []
 
 
+def runtime(record: Record, directory: Path) -> list[ProcessId]:
+    """QEMU, with all the threads in which the guest runs."""
+    return [record.process] if record.process else []
+
+
 def measure(record: Record, directory: Path) -> tuple[int, int]:
     """Bytes of guest RAM touched, and bytes of QEMU besides."""
+    return memory.guest_ram(record.process, _mapping(directory)) if record.process else (0, 0)
+
+
+def touched(record: Record, directory: Path) -> int:
+    """Bytes of RAM that the guest has touched, also those it shares with other copies of its snapshot."""
+    return memory.touched(record.process, _mapping(directory)) if record.process else 0
+
+
+def _mapping(directory: Path) -> str:
+    """What the kernel calls the mapping of the guest's RAM."""
     ram = directory / RAM
-    mapping = str(ram.readlink().resolve()) if ram.is_symlink() else memory.RAM_MAPPING
-    return memory.guest_ram(record.process, mapping) if record.process else (0, 0)
+    return str(ram.readlink().resolve()) if ram.is_symlink() else memory.RAM_MAPPING
 
 
 def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:

@@ -1,4 +1,4 @@
-"""The runners behind one protocol: each is a module with these five functions."""
+"""The runners behind one protocol: each is a module with these six functions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Runner(Protocol):
 
     def payload(self, record: Record, directory: Path) -> list[ProcessId]:
         """The program's own processes on the host."""
+
+    def runtime(self, record: Record, directory: Path) -> list[ProcessId]:
+        """The processes on the host that run the program and are not the program: QEMU, an engine, its monitor."""
 
     def measure(self, record: Record, directory: Path) -> tuple[int, int]:
         """Bytes of the program, and of what runs it."""
