@@ -22,8 +22,9 @@ from unibeam_nb.analysis.report import render
 from unibeam_nb.analysis.stats import comparisons, median_interval
 from unibeam_nb.bench import Experiment
 from unibeam_nb.errors import UnibeamError
+from unibeam_nb.job import Job
 from unibeam_nb.lab import Lab
-from unibeam_nb.notebook.live import TerminalView, working
+from unibeam_nb.notebook.live import TerminalView, carry_out
 from unibeam_nb.units import format_bytes, format_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,9 +88,12 @@ def figure(exp: Experiment, path: Path) -> None:
 
 def main(blocks: int) -> None:
     lab = Lab()
-    with working("bench", TerminalView()):
+
+    def measure() -> Experiment:
         lab.build("hello", text=quickstart_source(), ports=(8080,))
-        exp = lab.bench("hello", arms=ARMS[:1], against=ARMS[1:], blocks=blocks, http="/")
+        return lab.bench("hello", arms=ARMS[:1], against=ARMS[1:], blocks=blocks, http="/")
+
+    exp = carry_out(Job("bench", measure), TerminalView())
     for directory in ("notebooks/data", "docs"):
         (ROOT / directory).mkdir(exist_ok=True)
     shutil.copyfile(exp.path, ROOT / "notebooks" / "data" / "hello.jsonl")

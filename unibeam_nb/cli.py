@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unibeam_nb.errors import Cancelled, UnibeamError, UsageError
+from unibeam_nb.job import Job
 from unibeam_nb.notebook.display import to_text
 from unibeam_nb.notebook.execute import execute, title_of
-from unibeam_nb.notebook.live import TerminalView, working
+from unibeam_nb.notebook.live import TerminalView, carry_out
 from unibeam_nb.notebook.parser import Request, parse
 
 DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
@@ -53,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(request: Request) -> int:
     from unibeam_nb.lab import Lab
 
-    with working(title_of(request), TerminalView()):
-        result = execute(Lab(), request)
+    result = carry_out(Job(title_of(request), lambda: execute(Lab(), request)), TerminalView())
     text = to_text(result)
     if request.command == "chart":
         output = request.values["output"]

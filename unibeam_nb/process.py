@@ -23,7 +23,7 @@ from typing import IO, Any
 from plumbum import local
 
 from unibeam_nb.errors import ProgramFailed, ProgramTimeout, ToolMissing
-from unibeam_nb.progress import checkpoint
+from unibeam_nb.progress import checkpoint, hurried
 
 PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
              "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE",
@@ -113,10 +113,11 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
 
 
 def stop_group(child: subprocess.Popen[bytes], grace: float = 2.0) -> None:
-    """Stop a program started here and everything in its process group: ask first, kill after ``grace`` s."""
+    """Stop a program started here and everything in its process group: ask first, kill after ``grace`` s, or
+    a fifth of a second where the user is waiting for the stop."""
     if child.poll() is not None:
         return
-    for sig, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+    for sig, wait in ((signal.SIGTERM, min(grace, 0.2) if hurried() else grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, sig)
         with contextlib.suppress(subprocess.TimeoutExpired):

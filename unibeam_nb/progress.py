@@ -20,13 +20,14 @@ from unibeam_nb.errors import Cancelled
 
 @dataclass(frozen=True)
 class StepEvent:
-    """Something happened in a step: it began, moved, ended, or left a note.
+    """Something happened in a step: it began, moved, ended, left a note, or something came into being in it.
 
     ``at`` is ``time.monotonic()`` in seconds; ``fraction`` is 0..1 or None when the length is unknown;
-    ``depth`` is 0 for an outermost step.
+    ``depth`` is 0 for an outermost step. A ``machine`` has been started: ``title`` is its id. A ``mark`` was
+    reached: ``title`` is its name, ``fraction`` the seconds since that machine's process was spawned.
     """
 
-    kind: Literal["begin", "progress", "end", "failed", "note"]
+    kind: Literal["begin", "progress", "end", "failed", "note", "machine", "mark"]
     title: str
     depth: int
     at: float
@@ -44,6 +45,7 @@ class Steps:
     listeners: list[Listener] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     stack: list[str] = field(default_factory=list)
+    hurried: bool = False
 
     def emit(self, event: StepEvent) -> None:
         for listener in self.listeners:
@@ -101,6 +103,36 @@ def note(text: str) -> None:
     """Leave one line for the user, for example that the accelerator is tcg and why."""
     steps = current()
     steps.emit(StepEvent("note", text, len(steps.stack), time.monotonic()))
+
+
+def tell_machine(machine_id: str) -> None:
+    """Say that a machine has been started."""
+    steps = current()
+    steps.emit(StepEvent("machine", machine_id, len(steps.stack), time.monotonic()))
+
+
+def tell_mark(name: str, seconds: float) -> None:
+    """Say that the machine started last reached a mark, so many seconds after its process was spawned."""
+    steps = current()
+    steps.emit(StepEvent("mark", name, len(steps.stack), time.monotonic(), seconds))
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Tidying up inside: no checkpoint stops it. Where the user stopped the work it is to be quick about it."""
+    steps = current()
+    inner = Steps(steps.listeners, threading.Event(), steps.stack, hurried())
+    token = _current.set(inner)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def hurried() -> bool:
+    """Whether somebody waits for this work to stop, so that nothing is given time to end in order."""
+    steps = current()
+    return steps.hurried or steps.cancelled.is_set()
 
 
 def checkpoint() -> None:

@@ -28,7 +28,7 @@ from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
 from unibeam_nb.model import READY, Image, Mark
-from unibeam_nb.progress import checkpoint, progress, step
+from unibeam_nb.progress import checkpoint, progress, step, tell_machine, tell_mark
 from unibeam_nb.store import Store
 
 ATTEMPTS = 3
@@ -153,10 +153,12 @@ def _start(seat: Seat, record: Record) -> Machine:
         children.adopt(child)
         record = dataclasses.replace(record, process=_identity(child))
         registry.write(seat.directory, record)
+        tell_machine(seat.id)
         reader = MarkReader(seat.nonce, spawned, {"spawn": Mark("spawn", 0.0)})
         began = runner.started(seat, lambda: child.poll() is None)
         if began is not None:
             reader.marks["vmm"] = Mark("vmm", began - spawned)
+            tell_mark("vmm", began - spawned)
         if prober is not None:
             stack.enter_context(prober)
         watch = Watch(seat, child, follower, reader, prober)
@@ -213,6 +215,7 @@ class Watch:
         arrived = time.monotonic()
         for mark in self.reader.feed(self.follower.read(), arrived):
             progress(None, mark.name)
+            tell_mark(mark.name, mark.at)
             if self.prober is not None:
                 self.prober.heard(mark.name)
 

@@ -15,6 +15,7 @@ from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import runner_of
 from unibeam_nb.model import Mark, Memory
+from unibeam_nb.progress import shielded
 from unibeam_nb.store import Store
 
 
@@ -153,9 +154,13 @@ class Machine:
     def stop(self) -> None:
         """End it with everything that belongs to it, and forget it; its console stays readable in this object.
 
-        The program is asked first and killed a second later. Does nothing to one that is gone already.
-        Raises MachineError when it does not end.
+        The program is asked first and killed a second later, or at once where the user stopped the work that
+        this is part of. Does nothing to one that is gone already. Raises MachineError when it does not end.
         """
+        with shielded():
+            self._stop()
+
+    def _stop(self) -> None:
         process = self._record.process
         if not self._directory.exists():
             return

@@ -14,10 +14,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from unibeam_nb.progress import hurried
+
 PROC = Path("/proc")
 
 GRACE = 1.6
 """Seconds between asking and killing. An emulator asked by SIGTERM shuts down in order, which takes it one second."""
+
+HURRIED = 0.2
+"""The same where the user stopped the boot and waits: what has not come up has nothing to lose."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,10 @@ def send(process: ProcessId, number: signal.Signals) -> None:
 
 
 def end(first: Iterable[ProcessId], rest: Callable[[], Iterable[ProcessId]] = tuple, *,
-        grace: float = GRACE, patience: float = 3.0, reap: Callable[[], object] = lambda: None) -> bool:
+        grace: float | None = None, patience: float = 3.0, reap: Callable[[], object] = lambda: None) -> bool:
     """End processes: ask ``first`` with SIGTERM, after ``grace`` seconds kill them, and then ``rest()`` too.
+
+    ``grace`` is GRACE unless given, or HURRIED where the user waits for stopped work.
 
     ``rest`` is asked both before and after, since a dead parent's children cannot be found any more. ``reap``
     is called while waiting, for children of our own. Returns whether all are gone ``patience`` seconds after the kill.
@@ -154,7 +161,7 @@ def end(first: Iterable[ProcessId], rest: Callable[[], Iterable[ProcessId]] = tu
     others = list(rest())
     for process in asked:
         send(process, signal.SIGTERM)
-    wait(asked, grace, reap)
+    wait(asked, (HURRIED if hurried() else GRACE) if grace is None else grace, reap)
     doomed = {*asked, *others, *rest()}
     for process in doomed:
         send(process, signal.SIGKILL)

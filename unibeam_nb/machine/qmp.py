@@ -7,6 +7,7 @@ on one private loop on a thread of its own, started on first use.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import socket
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine.qemu_arguments import QMP_SOCKET
+from unibeam_nb.progress import checkpoint
 
 T = TypeVar("T")
 
@@ -32,11 +34,17 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def _run(work: Coroutine[Any, Any, Any], timeout: float) -> Any:
     future = asyncio.run_coroutine_threadsafe(work, _loop())
+    ends = time.monotonic() + timeout
     try:
-        return future.result(timeout)
-    except TimeoutError:
+        while True:
+            concurrent.futures.wait([future], timeout=0.1)
+            if future.done():
+                return future.result()
+            checkpoint()
+            if time.monotonic() >= ends:
+                raise MachineError("QEMU does not answer.", "Stop the machine and boot it again.")
+    finally:
         future.cancel()
-        raise MachineError("QEMU does not answer.", "Stop the machine and boot it again.") from None
 
 
 def connect(directory: Path, name: str = QMP_SOCKET) -> socket.socket | None:

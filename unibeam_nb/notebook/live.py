@@ -1,6 +1,6 @@
-"""Carrying out long work in the foreground: a display that appears after a second, and a Ctrl-C that stops.
+"""Carrying out a job in the foreground: a display that appears after a second, and a Ctrl-C that stops.
 
-:func:`working` is used by the magic and the shell alike; they differ in the :class:`View` they show it with.
+:func:`carry_out` is used by the magic and the shell alike; they differ in the :class:`View` they show it with.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
 from unibeam_nb.errors import Cancelled
+from unibeam_nb.job import Job
 from unibeam_nb.notebook.sheet import printable
 from unibeam_nb.notebook.steps import StepLog, steps_html, steps_text
-from unibeam_nb.progress import StepEvent, listening
+from unibeam_nb.progress import StepEvent
+
+T = TypeVar("T")
 
 APPEARS_AFTER = 1.0
 """Seconds of work before anything is shown."""
 
 REFRESH = 0.5
 """Seconds between two updates of the display."""
-
-PATIENCE = 1.5
-"""Seconds a stop may go unnoticed by the work before it is interrupted where it stands."""
 
 
 class View(Protocol):
@@ -85,114 +85,77 @@ class TerminalView:
         self._noted = len(log.notes)
 
 
-class _Ticker:
-    """Shows a log from a thread of its own once the work has taken a while; never two shows at a time."""
+class Show:
+    """Shows a job from a thread of its own once it has taken a while, until it is over."""
 
-    def __init__(self, log: StepLog, view: View) -> None:
-        self.log, self._view = log, view
-        self._lock = threading.Lock()
-        self._over = threading.Event()
+    def __init__(self, job: Job[Any], view: View) -> None:
+        self.log = StepLog(job.title, time.monotonic())
+        self._job, self._view = job, view
+        self._heard: deque[StepEvent] = deque()
         self._shown = False
         # Under ipykernel the context says which cell the output belongs to.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="unibeam-progress", daemon=True)
+        # Only taking note on the work's own thread: drawing there would be part of what a boot takes.
+        job.listen(self._heard.append)
 
     def start(self) -> None:
         self._thread.start()
 
-    def hear(self, event: StepEvent) -> None:
-        with self._lock:
-            self.log.hear(event)
+    def join(self) -> None:
+        """Return when the last of it is shown."""
+        self._thread.join()
 
     def _run(self) -> None:
         wait = APPEARS_AFTER
-        while not self._over.wait(wait):
+        while not self._job.wait(wait):
             wait = REFRESH
-            with self._lock:
-                self._show()
+            self._show()
+        self._hear()
+        self.log.finish(time.monotonic(), self._job.state)
+        if self._shown or self.log.notes:
+            self._show()
+
+    def _hear(self) -> None:
+        while self._heard:
+            self.log.hear(self._heard.popleft())
 
     def _show(self) -> None:
+        self._hear()
         self._shown = True
         # A front end that is gone must not take the work down with it.
         with contextlib.suppress(OSError, ValueError):
             self._view.show(self.log, time.monotonic())
 
-    def finish(self, outcome: str) -> None:
-        self._over.set()
-        self._thread.join()
-        self.log.finish(time.monotonic(), outcome)
-        if self._shown or self.log.notes:
-            self._show()
-
-
-class _StopFlag(threading.Event):
-    """A stop flag that knows whether the work has looked at it since it was set."""
-
-    noticed = False
-
-    def is_set(self) -> bool:
-        asked = super().is_set()
-        self.noticed = self.noticed or asked
-        return asked
-
 
 @contextmanager
-def _ctrl_c(flag: _StopFlag) -> Iterator[None]:
-    """Let the first Ctrl-C set ``flag``, so that work stops where it can; a second one interrupts at once.
+def _ctrl_c(job: Job[Any]) -> Iterator[None]:
+    """Let the first Ctrl-C stop ``job`` where it can be stopped, and a second one interrupt it where it stands.
 
-    Work that does not look at the flag within PATIENCE seconds is interrupted too. Outside the main
-    thread, where Python delivers no signals, this does nothing.
+    Outside the main thread, where Python delivers no signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = False
-    main = threading.get_ident()
-    timer: threading.Timer | None = None
-
-    def insist() -> None:
-        # A real signal, because a simulated one would not wake a system call that the work sleeps in.
-        if not flag.noticed:
-            signal.pthread_kill(main, signal.SIGINT)
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked, timer
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        flag.set()
-        timer = threading.Timer(PATIENCE, insist)
-        timer.daemon = True
-        timer.start()
-
-    before = signal.signal(signal.SIGINT, on_signal)
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: job.cancel())
     try:
         yield
     finally:
-        if timer is not None:
-            timer.cancel()
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def working(title: str, view: View) -> Iterator[StepLog]:
-    """Show the progress of the ``with`` block in ``view``, and let Ctrl-C stop it.
+def carry_out(job: Job[T], view: View) -> T:
+    """Start ``job``, show it in ``view``, wait for it, and return what it made. Ctrl-C stops it.
 
-    Raises Cancelled, and nothing else, when the user stopped the work.
+    Raises what it failed with, and Cancelled when the user stopped it: also where the step under way is one long
+    call that nothing can interrupt, which then ends in the background.
     """
-    ticker = _Ticker(StepLog(title, time.monotonic()), view)
-    flag = _StopFlag()
-    outcome = "failed"
-    ticker.start()
-    try:
-        with _ctrl_c(flag), listening(ticker.hear, cancelled=flag):
-            yield ticker.log
-        outcome = "done"
-    except Cancelled:
-        outcome = "stopped"
-        raise
-    except KeyboardInterrupt:
-        outcome = "stopped"
-        raise Cancelled() from None
-    finally:
-        ticker.finish(outcome)
+    with _ctrl_c(job):
+        show = Show(job, view)
+        job.start()
+        show.start()
+        while not job.wait(0.1):
+            if job.deaf:
+                raise Cancelled
+        show.join()
+    return job.result()

@@ -8,9 +8,10 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from traitlets import Enum, Float, Int, Unicode
 
 from unibeam_nb.errors import UsageError
+from unibeam_nb.job import Job
 from unibeam_nb.notebook import completion, display
 from unibeam_nb.notebook.execute import Defaults, execute, title_of
-from unibeam_nb.notebook.live import NotebookView, TerminalView, View, working
+from unibeam_nb.notebook.live import NotebookView, TerminalView, View, carry_out
 from unibeam_nb.notebook.parser import overview, parse, split_line
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class UnibeamMagics(Magics):
         if request.stdin:
             raise UsageError("A notebook has no standard input to read.",
                              "Write the modules below %%unibeam build NAME.")
-        with working(title_of(request), self._view()):
-            return execute(self.lab, request, self._defaults())
+        lab, defaults = self.lab, self._defaults()
+        return carry_out(Job(title_of(request), lambda: execute(lab, request, defaults)), self._view())
 
     def _as_in_editor(self, cell: str) -> str:
         """The body behind as many empty lines as stand above it in the cell.

@@ -52,7 +52,7 @@ class StepLog:
                 self.notes.append(event.title)
         elif event.kind == "begin":
             self.lines.append(Line(event.title, event.depth, event.at))
-        else:
+        elif event.kind not in ("machine", "mark"):
             self._change(event)
 
     def _change(self, event: StepEvent) -> None:
