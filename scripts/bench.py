@@ -18,8 +18,9 @@ import nbformat
 from matplotlib.image import imread, imsave
 from numpy import concatenate, full
 
+from unibeam_nb.analysis.intervals import median_interval
 from unibeam_nb.analysis.report import render
-from unibeam_nb.analysis.stats import comparisons, median_interval
+from unibeam_nb.analysis.stats import comparisons
 from unibeam_nb.bench import Experiment
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.job import Job
@@ -51,7 +52,7 @@ def table(exp: Experiment) -> str:
         if not own:
             lines.append(f"| {arm} | 0 | every boot failed | | | | |")
             continue
-        boot = median_interval([s.marks["http"] for s in own], exp.plan.seed)
+        boot = median_interval([s.marks["http"] for s in own])
         memory = [s.memory for s in own if s.memory]
         cells = (f"`{arm}`", str(len(own)),
                  f"{format_seconds(boot.value)} ({format_seconds(boot.low)} to {format_seconds(boot.high)})",

@@ -1,4 +1,4 @@
-"""Intervals that hold what they promise, comparisons that refuse what cannot be compared."""
+"""Comparisons that say what they know, and that refuse what cannot be compared."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ import dataclasses
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from unibeam_nb.analysis.stats import (
-    Interval,
-    compare,
-    comparisons,
-    median_interval,
-    ratio_interval,
-    refuse_mixed,
-    sentence,
-)
+from unibeam_nb.analysis.intervals import Interval
+from unibeam_nb.analysis.stats import Comparison, compare, comparisons, refuse_mixed
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
@@ -43,85 +35,95 @@ def experiment(blocks: int = 10, accelerator: str = "kvm", *, fail: str = "") ->
     return Experiment("night", Path("x"), {"plan": to_json(plan)}, tuple(samples))
 
 
-def test_the_interval_of_a_median_is_the_same_every_time() -> None:
-    chance = random.Random(1)
-    values = [chance.gauss(10, 1) for _ in range(20)]
-    one = median_interval(values, 7)
-    assert one == median_interval(values, 7)
-    assert one.value == float(np.median(values))
-    assert one.low < one.value < one.high
-    assert (one.n, one.kind) == (20, "95 %")
-
-
-def test_few_values_get_their_range_and_it_is_called_so() -> None:
-    assert median_interval([3.0, 1.0, 2.0], 1) == Interval(2.0, 1.0, 3.0, 3)
-    assert median_interval([3.0, 1.0, 2.0], 1).kind == "range"
-    assert not median_interval([1.0] * 5, 1).enough
-
-
-def test_equal_values_have_a_point_for_an_interval() -> None:
-    assert median_interval([2.0] * 10, 1) == Interval(2.0, 2.0, 2.0, 10)
-    assert ratio_interval([2.0] * 10, [1.0] * 10, 1) == Interval(2.0, 2.0, 2.0, 10)
-
-
-def test_no_value_has_no_median() -> None:
-    with pytest.raises(BenchError, match="no sample to take a median of"):
-        median_interval([], 1)
-
-
-def test_median_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    chance = np.random.default_rng(1)
-    truth = float(np.exp(0.0))
-    hits = 0
-    for trial in range(150):
-        found = median_interval(chance.lognormal(0.0, 0.4, 12).tolist(), trial)
-        hits += found.low <= truth <= found.high
-    # 95 % of 150 is 142; a binomial three standard deviations wide reaches down to 134, and a bootstrap
-    # of twelve values falls a little short by nature.
-    assert 130 <= hits <= 150
-
-
-def test_ratio_intervals_cover_the_truth_although_the_host_drifts() -> None:
-    chance = np.random.default_rng(2)
-    hits = widths = 0.0
-    for trial in range(100):
-        mood = chance.lognormal(0.0, 0.3, 12)
-        a = 3.0 * mood * chance.lognormal(0.0, 0.05, 12)
-        b = mood * chance.lognormal(0.0, 0.05, 12)
-        found = ratio_interval(a.tolist(), b.tolist(), trial)
-        hits += found.low <= 3.0 <= found.high
-        widths += found.high - found.low
-    assert 85 <= hits <= 100
-    assert widths / 100 < 1.0, "blocks cancel a host that varies by 30 %"
-
-
-def test_pairing_by_block_makes_the_interval_narrower() -> None:
-    exp = experiment()
-    times = {arm: [s.marks["app"] for s in exp.measured if s.arm == arm] for arm in ARMS}
-    paired = ratio_interval(times["linux@qemu"], times["release@process"], 1)
-    mixed = ratio_interval(times["linux@qemu"], times["release@process"][::-1], 1)
-    assert (paired.high - paired.low) * 3 < mixed.high - mixed.low
-
-
-def test_values_that_do_not_pair_up_are_refused() -> None:
-    with pytest.raises(BenchError) as caught:
-        ratio_interval([1.0, 2.0], [1.0], 1)
-    assert caught.value.message == "2 and 1 samples cannot be compared block by block."
-    with pytest.raises(BenchError, match="A ratio needs positive values"):
-        ratio_interval([1.0], [0.0], 1)
-
-
 @pytest.mark.parametrize(("ratio", "text"), [
-    (Interval(12.3, 11.0, 13.6, 10), "a takes 12.3x (95 % 11.0-13.6) as long as b, n=10 blocks."),
-    (Interval(1.52, 1.48, 1.57, 10), "a takes 1.52x (95 % 1.48-1.57) as long as b, n=10 blocks."),
-    (Interval(1.01, 0.95, 1.08, 10), "No difference between a and b can be told: 1.01x (95 % 0.95-1.08), n=10 blocks."),
-    (Interval(1.0034, 1.0012, 1.0051, 30), "a takes 1.003x (95 % 1.001-1.005) as long as b, n=30 blocks."),
-    (Interval(250.4, 240.2, 260.9, 10), "a takes 250x (95 % 240-261) as long as b, n=10 blocks."),
+    (Interval(12.3, 11.0, 13.6, 10), "a is 12.3x slower than b (95 % 11.0-13.6), n=10 blocks."),
+    (Interval(1 / 2.3, 1 / 2.6, 1 / 2.1, 30), "a is 2.30x faster than b (95 % 2.10-2.60), n=30 blocks."),
+    (Interval(1.01, 0.95, 1.08, 10),
+     "a and b: no difference shown at n=10 blocks (would need about 850); ratio 1.01 (95 % 0.95-1.08)."),
+    (Interval(1.0, 0.95, 1.05, 10), "a and b: no difference shown at n=10 blocks; ratio 1.00 (95 % 0.95-1.05)."),
+    (Interval(1.0034, 1.0012, 1.0051, 30), "a is 1.003x slower than b (95 % 1.001-1.005), n=30 blocks."),
+    (Interval(250.4, 240.2, 260.9, 10), "a is 250x slower than b (95 % 240-261), n=10 blocks."),
     (Interval(2.0, 1.9, 2.1, 3),
-     "a took 2.00x (range 1.90-2.10) as long as b, n=3 blocks: too few for a 95 % interval."),
+     "a is 2.00x slower than b (range 1.90-2.10), n=3 blocks: too few for a 95 % interval."),
 ])
 def test_a_ratio_reads_as_a_sentence(ratio: Interval, text: str) -> None:
-    assert sentence("a", "b", ratio) == text
+    assert str(Comparison("a", "b", ratio)) == text
+
+
+def test_a_difference_that_holms_correction_takes_back_is_not_claimed() -> None:
+    found = Comparison("a", "b", Interval(1.2, 1.01, 1.4, 12), p=0.06, family=3)
+    assert not found.differs
+    assert str(dataclasses.replace(found, ratio=Interval(7.5, 7.1, 8.0, 6))) == (
+        "a is 7.50x slower than b (95 % 7.10-8.00), n=6 blocks: too few to be sure among 3 comparisons, 7 would do.")
+    assert str(found) == ("a and b: no difference shown at n=12 blocks among 3 comparisons (would need about 20); "
+                          "ratio 1.20 (95 % 1.01-1.40).")
+
+
+@pytest.mark.parametrize(("measure", "text"), [
+    ("memory", "a takes 2.00x more memory than b (95 % 1.90-2.10), n=9 blocks."),
+    ("requests", "a answers 2.00x more requests than b (95 % 1.90-2.10), n=9 blocks."),
+    ("latency", "a has a 2.00x longer latency (p99) than b (95 % 1.90-2.10), n=9 blocks."),
+    ("density", "a takes 2.00x more memory a copy than b (95 % 1.90-2.10), n=9 blocks."),
+    ("minimum", "a needs 2.00x more memory at least than b (95 % 1.90-2.10), n=9 blocks."),
+])
+def test_every_measure_has_its_sentence(measure: str, text: str) -> None:
+    assert str(Comparison("a", "b", Interval(2.0, 1.9, 2.1, 9), measure=measure)) == text
+
+
+def test_a_comparison_tells_who_wins_and_the_ratio_of_the_medians() -> None:
+    found = compare(experiment(), "oci+scratch@podman", "release@process")
+    assert found.wins is not None
+    assert found.of_medians is not None
+    assert found.wins.value == 0.0
+    assert found.wins.high == pytest.approx(0.278, abs=1e-3)
+    assert found.of_medians.value == pytest.approx(found.ratio.value, rel=0.1)
+    assert found.p == pytest.approx(2 / 2 ** 10)
+
+
+def test_every_comparison_is_corrected_for_the_others() -> None:
+    exp = experiment()
+    alone = compare(exp, "linux@qemu", "release@process")
+    together = comparisons(exp, "release@process")
+    assert [c.family for c in together] == [2, 2]
+    assert together[0].p == pytest.approx(2 * alone.p)
+
+
+def test_an_arm_measured_twice_shows_no_difference_in_19_of_20_experiments() -> None:
+    """The same arm under two names, 20 experiments of 20 blocks."""
+    chance = random.Random(7)
+    shown = 0
+    for _ in range(20):
+        exp = experiment(20)
+        samples = []
+        for s in exp.samples:
+            late = 3.0 if chance.random() < 0.05 else 1.0
+            samples.append(dataclasses.replace(
+                s, marks={"spawn": 0.0, "app": (1 + s.block % 5 / 10) * chance.lognormvariate(0, 0.08) * late}))
+        shown += compare(dataclasses.replace(exp, samples=tuple(samples)), *ARMS[1:]).differs
+    assert shown <= 2
+
+
+def test_rows_with_factors_are_compared_among_each_other() -> None:
+    exp = experiment()
+    varied = tuple(dataclasses.replace(s, factors={"mem_mb": size}, marks={"spawn": 0.0, "app": s.marks["app"] * slow})
+                   for s in exp.samples for size, slow in (("64", 2.0), ("128", 1.0)))
+    both = dataclasses.replace(exp, samples=varied)
+    found = compare(both, "linux@qemu mem_mb=64", "linux@qemu mem_mb=128")
+    assert found.ratio.value == pytest.approx(2.0)
+    assert len(comparisons(both)) == 5
+    with pytest.raises(BenchError) as caught:
+        compare(both, "linux@qemu", "linux@qemu mem_mb=128")
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Its arms are linux@qemu mem_mb=64, linux@qemu mem_mb=128, oci+scratch")
+
+
+def test_a_baseline_that_is_not_there_is_named() -> None:
+    with pytest.raises(BenchError) as caught:
+        comparisons(experiment(fail="linux@qemu"), "linux@qemu")
+    assert caught.value.message == "linux@qemu has no boot time in the experiment night."
+    assert caught.value.hint == "A baseline is one of its arms that succeeded: oci+scratch@podman, release@process."
+    with pytest.raises(BenchError, match="There is no measure 'speed'"):
+        comparisons(experiment(), measure="speed")
 
 
 def test_a_comparison_uses_blocks_in_which_both_arms_succeeded() -> None:
@@ -131,7 +133,7 @@ def test_a_comparison_uses_blocks_in_which_both_arms_succeeded() -> None:
     found = compare(dataclasses.replace(exp, samples=broken), "linux@qemu", "release@process")
     assert found.ratio.n == 7
     assert found.ratio.low < 10.0 < found.ratio.high
-    assert str(found).startswith("linux@qemu takes 10.")
+    assert str(found).startswith("linux@qemu is 9.9")
 
 
 def test_an_emulated_machine_is_compared_with_a_caveat() -> None:

@@ -28,7 +28,7 @@ from unibeam_nb.analysis.frames import (
     stages_frame,
     typical,
 )
-from unibeam_nb.analysis.stats import median_interval
+from unibeam_nb.analysis.intervals import median_interval
 from unibeam_nb.analysis.words import (
     ENDS,
     STAGE_NAMES,
@@ -89,7 +89,7 @@ def chart_boot(exp: Experiment, ax: Axes | None = None) -> Axes:
     """Boot time of every arm: each boot as a point, the median as a line, its interval as a bar."""
     frame = measured_frame(exp)
     times = {arm: frame[frame["arm"] == arm] for arm in exp.arms}
-    found = {arm: median_interval(own["seconds"].tolist(), exp.plan.seed) for arm, own in times.items() if len(own)}
+    found = {arm: median_interval(own["seconds"].tolist()) for arm, own in times.items() if len(own)}
     ax = ax or _axes(len(exp.arms), exp)
     unit, scale = _time_unit([i.high for i in found.values()])
     for row, arm in enumerate(exp.arms):

@@ -19,7 +19,8 @@ from markupsafe import Markup
 
 from unibeam_nb.analysis.charts import CHARTS
 from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
-from unibeam_nb.analysis.stats import Interval, comparisons, median_interval
+from unibeam_nb.analysis.intervals import Interval, median_interval
+from unibeam_nb.analysis.stats import comparisons
 from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line, resumed_line
 from unibeam_nb.bench.checks import after
 from unibeam_nb.bench.journal import Experiment
@@ -128,10 +129,10 @@ def _arms(exp: Experiment) -> list[dict[str, str]]:
         memory = own["memory_bytes"].dropna().astype(float).tolist()
         row |= {"median": "-", "interval": "-", "memory": "-"}
         if times:
-            middle = median_interval(times, exp.plan.seed)
+            middle = median_interval(times)
             row |= {"median": format_seconds(middle.value), "interval": _interval(middle, format_seconds)}
         if memory:
-            row["memory"] = format_bytes(median_interval(memory, exp.plan.seed).value)
+            row["memory"] = format_bytes(median_interval(memory).value)
         rows.append(row)
     return rows
 
@@ -151,7 +152,7 @@ def _stages(exp: Experiment, seen: Sequence[str]) -> list[tuple[str, list[str]]]
             if not values:
                 cells.append("-")
                 continue
-            middle = median_interval(values, exp.plan.seed)
+            middle = median_interval(values)
             cells.append(f"{format_seconds(middle.value)} ({_interval(middle, format_seconds)})")
         rows.append((arm, cells))
     return rows

@@ -1,123 +1,116 @@
-"""Medians and ratios of medians with their intervals, and the sentences that say them.
+"""Comparisons of arms within an experiment, and the sentences that say them.
 
-Intervals are 95 % percentile bootstrap intervals, the same for the same values and seed. A ratio is
-resampled by block: both arms of a block were measured within seconds of one another, so what slowed the
-host down then cancels.
+Two arms are compared block by block: both samples of a block were taken within seconds of one another. What is called
+a difference has passed twice: its interval leaves out 1, and Wilcoxon's test says so after Holm's correction over
+all comparisons made together. Where the arms are the same, at most one family in twenty then claims a difference.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from unibeam_nb.analysis.frames import accelerators, emulated
-from unibeam_nb.bench.checks import ENOUGH
+from unibeam_nb.analysis.intervals import (
+    Interval,
+    bca_ratio,
+    blocks_needed,
+    difference_p,
+    holm,
+    ratio_interval,
+    superiority,
+)
+from unibeam_nb.analysis.measures import MEASURES, Measure
+from unibeam_nb.analysis.rows import arm_of, measured, row_of, rows_of
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
 from unibeam_nb.model import Sample
 
-CONFIDENCE = 0.95
-RESAMPLES = 9999
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with what is known about it: ``low`` to ``high`` holds the true value with 95 %
-    confidence where ``enough`` samples (:data:`~unibeam_nb.bench.checks.ENOUGH`) were taken, and is only
-    the range of what was seen where they were not."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def enough(self) -> bool:
-        return self.n >= ENOUGH
-
-    @property
-    def kind(self) -> str:
-        """What ``low`` to ``high`` is called: ``95 %``, or ``range`` where samples are too few."""
-        return "95 %" if self.enough else "range"
-
-
-def median_interval(values: Sequence[float], seed: int) -> Interval:
-    """The median of ``values`` and its interval. Raises BenchError when there are none."""
-    if len(values) == 0:
-        raise BenchError("There is no sample to take a median of.", "See the failed boots in the report.")
-    sample = np.asarray(values, dtype=float)
-    middle = float(np.median(sample))
-    if len(sample) < ENOUGH or np.ptp(sample) == 0:
-        return Interval(middle, float(sample.min()), float(sample.max()), len(sample))
-    low, high = _bootstrap((sample,), lambda x, axis: np.median(x, axis=axis), seed, paired=False)
-    return Interval(middle, low, high, len(sample))
-
-
-def ratio_interval(a: Sequence[float], b: Sequence[float], seed: int) -> Interval:
-    """The ratio of the medians of ``a`` and ``b``, whose values at the same place come from one block.
-
-    Raises BenchError when there is no block, or they do not pair up, or a value is not positive.
-    """
-    if len(a) != len(b) or len(a) == 0:
-        raise BenchError(f"{len(a)} and {len(b)} samples cannot be compared block by block.",
-                         "Give the values of the blocks in which both arms succeeded.")
-    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if min(first.min(), second.min()) <= 0:
-        raise BenchError("A ratio needs positive values.", "Times and sizes of good boots are.")
-    value = float(np.median(first) / np.median(second))
-    each = first / second
-    if len(first) < ENOUGH:
-        return Interval(value, min(value, float(each.min())), max(value, float(each.max())), len(first))
-    if np.ptp(first) == 0 and np.ptp(second) == 0:
-        return Interval(value, value, value, len(first))
-    low, high = _bootstrap((first, second), lambda x, y, axis: np.median(x, axis=axis) / np.median(y, axis=axis),
-                           seed, paired=True)
-    return Interval(value, low, high, len(first))
-
-
-def _bootstrap(data: tuple[Any, ...], statistic: Callable[..., Any], seed: int, *,
-               paired: bool) -> tuple[float, float]:
-    """scipy's percentile bootstrap. Not its default BCa: that one needs jackknife values that differ, and a
-    median's hardly do."""
-    from scipy import stats
-
-    # random_state and not rng: scipy before 1.15 knows only the former, and newer ones take both.
-    done = stats.bootstrap(data, statistic, n_resamples=RESAMPLES, paired=paired, vectorized=True,
-                           confidence_level=CONFIDENCE, method="percentile",
-                           random_state=np.random.default_rng(seed))
-    return float(done.confidence_interval.low), float(done.confidence_interval.high)
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How ``arm`` compares with ``base``: the ratio of the medians of their boot times, by block."""
+    """How ``arm`` compares with ``base``: the ratio of what ``measure`` names, block by block.
+
+    ``p`` is adjusted for all comparisons of its ``family`` (their number). ``wins`` is the probability that in one
+    block ``arm`` has less than ``base``. ``of_medians`` is the ratio of the medians with its BCa interval, for
+    reference (:func:`~unibeam_nb.analysis.intervals.bca_ratio`).
+    """
 
     arm: str
     base: str
     ratio: Interval
     caveat: str = ""
+    p: float = 0.0
+    family: int = 1
+    measure: str = "boot"
+    wins: Interval | None = None
+    of_medians: Interval | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether a difference is shown."""
+        return self.ratio.enough and not self.ratio.low <= 1 <= self.ratio.high and self.p <= ALPHA
 
     def __str__(self) -> str:
-        return sentence(self.arm, self.base, self.ratio, self.caveat)
+        return sentence(self)
 
 
-def sentence(arm: str, base: str, ratio: Interval, caveat: str = "") -> str:
-    """``linux@qemu takes 12.3x (95 % 11.0-13.6) as long as release@process, n=10 blocks.``, or that no
-    difference can be told where the interval holds 1."""
-    blocks = f"n={ratio.n} block{'s' if ratio.n > 1 else ''}"
-    digits = _digits(ratio)
-    figures = f"{ratio.value:.{digits}f}x ({ratio.kind} {ratio.low:.{digits}f}-{ratio.high:.{digits}f})"
+def sentence(found: Comparison) -> str:
+    """``a is 2.3x faster than b (95 % 2.1-2.6), n=30 blocks.``, or that no difference is shown and about how many
+    blocks would show the one seen."""
+    ratio, blocks = found.ratio, f"n={found.ratio.n} block{'s' if found.ratio.n > 1 else ''}"
+    words = (MEASURES[found.measure].less, MEASURES[found.measure].more)
+    claim = f"{found.arm} {_factor(ratio, words)} {found.base} ({_span(ratio)}), {blocks}"
+    apart = not ratio.low <= 1 <= ratio.high
     if not ratio.enough:
-        text = f"{arm} took {figures} as long as {base}, {blocks}: too few for a 95 % interval."
-    elif ratio.low <= 1 <= ratio.high:
-        text = f"No difference between {arm} and {base} can be told: {figures}, {blocks}."
+        text = f"{claim}: too few for a 95 % interval."
+    elif found.differs:
+        text = f"{claim}."
+    elif apart and ratio.n < (least := _least_blocks(found.family)):
+        text = f"{claim}: too few to be sure among {found.family} comparisons, {least} would do."
     else:
-        text = f"{arm} takes {figures} as long as {base}, {blocks}."
-    return f"{text} {caveat}" if caveat else text
+        needed = blocks_needed(ratio)
+        more = f" (would need about {needed:,})" if needed and needed <= 10_000 else ""
+        among = f" among {found.family} comparisons" if found.family > 1 else ""
+        text = f"{found.arm} and {found.base}: no difference shown at {blocks}{among}{more}; {_plain(ratio)}."
+    return f"{text} {found.caveat}" if found.caveat else text
+
+
+def _least_blocks(family: int) -> int:
+    """How many blocks, all speaking the same way, Wilcoxon's test needs to be sure in a family of so many: the least
+    p that n blocks can have is 2^(1-n)."""
+    return 1 + math.ceil(math.log2(family / ALPHA))
+
+
+def _factor(ratio: Interval, words: tuple[str, str]) -> str:
+    """``is 2.3x faster than``."""
+    shown = _turned(ratio)
+    return (words[0] if ratio.value < 1 else words[1]).format(f"{shown.value:.{_digits(shown)}f}x")
+
+
+def _span(ratio: Interval) -> str:
+    """``95 % 2.1-2.6``."""
+    shown = _turned(ratio)
+    digits = _digits(shown)
+    return f"{shown.kind} {shown.low:.{digits}f}-{shown.high:.{digits}f}"
+
+
+def _plain(ratio: Interval) -> str:
+    """``ratio 1.01 (95 % 0.95-1.08)``."""
+    digits = _digits(ratio)
+    return f"ratio {ratio.value:.{digits}f} ({ratio.kind} {ratio.low:.{digits}f}-{ratio.high:.{digits}f})"
+
+
+def _turned(ratio: Interval) -> Interval:
+    """A ratio below 1 the other way round, as people say it."""
+    if ratio.value >= 1:
+        return ratio
+    return Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low, ratio.n)
 
 
 def _digits(ratio: Interval) -> int:
@@ -129,26 +122,47 @@ def _digits(ratio: Interval) -> int:
     return least if width <= 0 else min(4, max(least, math.ceil(-math.log10(width))))
 
 
-def compare(exp: Experiment, arm: str, base: str, *, force: bool = False) -> Comparison:
-    """Compare the boot times of two arms over the blocks in which both succeeded.
+def compare(exp: Experiment, arm: str, base: str, *, measure: str = "boot", force: bool = False) -> Comparison:
+    """Compare two arms (or rows, where the plan has factors) over the blocks in which both succeeded.
 
     Raises BenchError where the samples were not taken under the same conditions, unless ``force``. A
     virtual machine against a container is the one pair whose accelerators differ by nature; if the machine
     was emulated, the comparison says so.
     """
+    what = measure_of(measure)
+    rows = rows_of(exp, what.kind)
     for name in (arm, base):
-        if name not in exp.arms:
-            raise BenchError(f"{name} is not in the experiment {exp.name}.", f"Its arms are {', '.join(exp.arms)}.")
-    chosen = [s for s in exp.measured if s.arm in (arm, base)]
+        if name not in rows:
+            raise BenchError(f"{name} is not in the experiment {exp.name}.", f"Its arms are {', '.join(rows)}.")
+    chosen = [s for s in measured(exp, what.kind) if row_of(s) in (arm, base)]
     if not force:
         refuse_mixed(chosen)
-    times = {name: {s.block: s.marks[exp.until] for s in chosen if s.arm == name} for name in (arm, base)}
-    blocks = sorted(times[arm].keys() & times[base].keys())
+    values = values_by_block(exp, what)
+    blocks = sorted(values[arm].keys() & values[base].keys())
     if not blocks:
         raise BenchError(f"There is no block in which both {arm} and {base} succeeded.",
                          "See the failed boots in the report.")
-    ratio = ratio_interval([times[arm][b] for b in blocks], [times[base][b] for b in blocks], exp.plan.seed)
-    return Comparison(arm, base, ratio, caveat(exp, (arm, base)))
+    first, second = [values[arm][b] for b in blocks], [values[base][b] for b in blocks]
+    return Comparison(arm, base, ratio_interval(first, second), caveat(exp, (arm_of(arm), arm_of(base))),
+                      difference_p(first, second), 1, measure, superiority(first, second),
+                      bca_ratio(first, second, exp.plan.seed))
+
+
+def measure_of(name: str) -> Measure:
+    """The measure of this name. Raises BenchError with those there are."""
+    if name not in MEASURES:
+        raise BenchError(f"There is no measure {name!r}.", f"The measures are {', '.join(MEASURES)}.")
+    return MEASURES[name]
+
+
+def values_by_block(exp: Experiment, measure: Measure) -> dict[str, dict[int, float]]:
+    """Every row's values by block; rows without any are there, and empty."""
+    values: dict[str, dict[int, float]] = {row: {} for row in rows_of(exp, measure.kind)}
+    for sample in measured(exp, measure.kind):
+        value = measure.of(sample, exp.until)
+        if value is not None:
+            values[row_of(sample)][sample.block] = value
+    return values
 
 
 def caveat(exp: Experiment, arms: Sequence[str]) -> str:
@@ -169,13 +183,20 @@ def refuse_mixed(samples: Sequence[Sample], what: str = "These samples") -> None
         raise BenchError(f"{what} come from virtual machines with different accelerators ({', '.join(virtual)}).", hint)
 
 
-def comparisons(exp: Experiment, base: str | None = None, *, force: bool = False) -> list[Comparison]:
-    """Every arm against ``base`` (the fastest arm unless named); arms without a common block are left out."""
-    medians = {arm: float(np.median(times)) for arm in exp.arms
-               if (times := [s.marks[exp.until] for s in exp.measured if s.arm == arm])}
+def comparisons(exp: Experiment, base: str | None = None, *, measure: str = "boot",
+                force: bool = False) -> list[Comparison]:
+    """Every row against ``base`` (the one with the least unless named), corrected for being many (Holm); rows
+    without a common block are left out. Raises BenchError where ``base`` is not there or has nothing to compare."""
+    values = values_by_block(exp, measure_of(measure))
+    medians = {row: statistics.median(own.values()) for row, own in values.items() if own}
+    if base is not None and base not in medians:
+        there = ", ".join(medians) or "none"
+        raise BenchError(f"{base} has no {MEASURES[measure].title} in the experiment {exp.name}.",
+                         f"A baseline is one of its arms that succeeded: {there}.")
     if not medians:
         return []
-    chosen = base or min(medians, key=lambda arm: medians[arm])
-    blocks = {arm: {s.block for s in exp.measured if s.arm == arm} for arm in (*exp.arms, chosen)}
-    return [compare(exp, arm, chosen, force=force) for arm in exp.arms
-            if arm != chosen and blocks[arm] & blocks[chosen]]
+    chosen = base or min(medians, key=lambda row: medians[row])
+    found = [compare(exp, row, chosen, measure=measure, force=force) for row in values
+             if row != chosen and values[row].keys() & values[chosen].keys()]
+    adjusted = holm([one.p for one in found])
+    return [dataclasses.replace(one, p=p, family=len(found)) for one, p in zip(found, adjusted, strict=True)]

@@ -13,7 +13,7 @@ from unibeam_nb.analysis.frames import (
     stages_frame,
     typical,
 )
-from unibeam_nb.analysis.stats import median_interval
+from unibeam_nb.analysis.intervals import median_interval
 from unibeam_nb.arms import RESUME
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.model import Image
@@ -38,7 +38,7 @@ def describe_boot(exp: Experiment) -> str:
         if not values:
             told.append(f"{arm} never succeeded")
             continue
-        found = median_interval(values, exp.plan.seed)
+        found = median_interval(values)
         told.append(f"{arm} {format_seconds(found.value)} ({found.kind} {format_seconds(found.low)} to "
                     f"{format_seconds(found.high)}, n={found.n})")
     return f"Median boot time of {exp.plan.source}, from spawn to {ENDS[exp.until]}: {_list(told)}.{_emulation(exp)}"

@@ -1,0 +1,48 @@
+"""What stands on one row of a chart or a table: an arm, with the values of what the plan varies besides."""
+
+from __future__ import annotations
+
+import re
+
+from unibeam_nb.bench.journal import Experiment
+from unibeam_nb.model import Sample
+
+
+def row_of(sample: Sample) -> str:
+    """``linux@qemu``, or ``linux@qemu mem_mb=128`` where the plan varies the memory."""
+    return " ".join((sample.arm, *(f"{key}={value}" for key, value in factors_of(sample))))
+
+
+def factors_of(sample: Sample) -> list[tuple[str, str]]:
+    """What was varied for a sample, by name; so many copies at once are a factor like any other."""
+    copies = {"copies": f"{sample.values['copies_count']:.0f}"} if "copies_count" in sample.values else {}
+    return sorted((copies | sample.factors).items())
+
+
+def rows_of(exp: Experiment, kind: str = "boot") -> tuple[str, ...]:
+    """The rows of an experiment: arms in the plan's order, each with its factors' values in rising order; an arm
+    without any sample of ``kind`` keeps its row, for it is missing and not unwanted."""
+    found: dict[str, dict[str, Sample]] = {arm: {} for arm in exp.arms}
+    for sample in exp.samples:
+        if sample.kind == kind:
+            found.setdefault(sample.arm, {}).setdefault(row_of(sample), sample)
+    rows: list[str] = []
+    for arm, own in found.items():
+        rows += sorted(own, key=lambda row: _natural(own[row])) if own else [arm]
+    return tuple(rows)
+
+
+def _natural(sample: Sample) -> list[list[tuple[int, float, str]]]:
+    """A key that sorts ``64`` before ``128`` and ``a`` before ``b``."""
+    return [[(0, float(part), "") if re.fullmatch(r"\d+", part) else (1, 0.0, part)
+             for part in re.split(r"(\d+)", value) if part] for _, value in factors_of(sample)]
+
+
+def arm_of(row: str) -> str:
+    """The arm of a row."""
+    return row.partition(" ")[0]
+
+
+def measured(exp: Experiment, kind: str = "boot") -> tuple[Sample, ...]:
+    """The samples of one kind that count: good ones after the warm-up."""
+    return tuple(s for s in exp.measured if s.kind == kind)
