@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from unibeam_nb.errors import UsageError
 
-TARGETS = ("linux", "oci", "release")
+TARGETS = ("linux", "osv", "oci", "release")
 """Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
 
 FLAVOURS = ("scratch", "slim")
@@ -77,11 +77,12 @@ class Arm:
 
 
 RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
+    "linux": ("qemu",), "osv": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", "lean", RESUME), "oci": ("lean",), "release": ("lean",)}
+    "linux": ("tiny", "small", "lean", RESUME), "osv": (), "oci": ("lean",),
+    "release": ("lean",)}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
 emulator without a JIT."""

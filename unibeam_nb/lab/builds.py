@@ -77,6 +77,8 @@ class Builds:
         from unibeam_nb.image import build_image
 
         release = self._on_erts(build.release, "lean" if "lean" in options else None)
+        if target == "osv":
+            return build_image(self.store, release, target, kernel=self._osv(build.kernel), options=options)
         if target != "linux":
             return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
         small = "small" in options
@@ -85,6 +87,13 @@ class Builds:
                             options=tuple(word for word in options if word != RESUME),
                             compression="xz" if small else build.compression)
         return dataclasses.replace(image, options=options)  # A machine that is resumed runs the very same image.
+
+    def _osv(self, wanted: str | None) -> Kernel:
+        """The OSv kernel of an arm: the one the build was made with where that is one, else the newest."""
+        from unibeam_nb.image.osv_loader import known_osv, osv_kernel
+
+        mine = {kernel.name for kernel in known_osv(self.store)}
+        return osv_kernel(self.store, wanted if wanted in mine or (wanted and Path(wanted).is_file()) else None)
 
     def _on_erts(self, release: Release, wanted: str | None) -> Release:
         """The release on the emulator called ``wanted``."""

@@ -23,8 +23,15 @@ class Kernels(Builds):
     def kernels(self) -> list[Kernel]:
         """The kernels that images can be made with."""
         from unibeam_nb.image.kernels import known_kernels
+        from unibeam_nb.image.osv_loader import known_osv
 
-        return known_kernels(self.store)
+        return [*known_kernels(self.store), *known_osv(self.store)]
+
+    def add_osv(self, where: str, sha256: str | None = None) -> Kernel:
+        """Keep the OSv kernel at a path or URL, which the user has built or fetched (see image/osv_loader.py)."""
+        from unibeam_nb.image.osv_loader import add_osv
+
+        return add_osv(self.store, where, sha256)
 
     def stock_kernel(self) -> Kernel:
         """The distribution's cloud kernel, fetched if it is not in the cache."""

@@ -21,6 +21,7 @@ from unibeam_nb.machine.diagnose import Evidence
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
+from unibeam_nb.machine.osv_arguments import OSV
 from unibeam_nb.machine.probe import Prober
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu import OUTPUT
@@ -52,7 +53,9 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
         accelerator = "native"
         if runner == "qemu":
-            accelerator = prove_accelerator(store, options.accelerator, image.file("kernel"), image.platform).name
+            # OSv runs on the machine that a distribution's kernel proves, and is no kernel for the proof itself.
+            proof = ("pci", None) if image.platform == OSV else (image.platform, image.file("kernel"))
+            accelerator = prove_accelerator(store, options.accelerator, proof[1], proof[0]).name
         taken: Snapshot | None = None
         if RESUME in arm.extras:
             cold = dataclasses.replace(arm, options=tuple(word for word in arm.options if word != RESUME))

@@ -9,6 +9,7 @@ from pathlib import Path
 from unibeam_nb import tools
 from unibeam_nb.machine import memory, proc, qmp, resume, tsc
 from unibeam_nb.machine.options import Seat, Start
+from unibeam_nb.machine.osv_arguments import OSV, OsvGuest, osv_arguments
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import PROGRAM, RAM, Guest, arguments
 from unibeam_nb.machine.registry import Record
@@ -22,6 +23,10 @@ def prepare(seat: Seat) -> Start:
     """The command line of this machine."""
     options = seat.options
     image = seat.image
+    if image.platform == OSV:
+        osv = OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce,
+                       seat.accelerator, options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()))
+        return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"

@@ -116,20 +116,30 @@ def arguments(guest: Guest) -> tuple[str, ...]:
       which listens on 127.0.0.1.
     - There is no virtio-rng: ``-cpu max`` gives the guest RDRAND, from which the kernel seeds itself.
     """
-    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{port}" for host, port in guest.ports)
+    machine = f"{MACHINES[guest.platform]},accel={guest.accelerator}"
+    return (*common(machine, "max", guest.vcpus, guest.mem_mb, _ram(guest)),
+            *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
+            *network(guest.ports), *CARDS[guest.platform],
+            "-kernel", str(guest.kernel), "-initrd", str(guest.initramfs), "-append", kernel_command_line(guest))
+
+
+def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[str, ...]:
+    """What every machine has: no device but those that are named, one serial console, a control socket, and RAM of
+    ``mem_mb`` MiB from the object ``ram``, whose id is ``ram``."""
     words = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
              "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-             "-machine", f"{MACHINES[guest.platform]},accel={guest.accelerator},memory-backend=ram",
-             "-cpu", "max", "-smp", str(guest.vcpus), "-m", f"{guest.mem_mb}M",
-             "-object", _ram(guest), *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
+             "-machine", f"{machine},memory-backend=ram",
+             "-cpu", cpu, "-smp", str(vcpus), "-m", f"{mem_mb}M", "-object", ram,
              "-chardev", f"socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE}",
              "-serial", "chardev:console",
-             "-qmp", f"unix:{QMP_SOCKET},server=on,wait=off",
-             "-netdev", f"user,id=net,net=10.0.2.0/24,host={GATEWAY},dns={NAMESERVER}{forwards}",
-             *CARDS[guest.platform],
-             "-kernel", str(guest.kernel), "-initrd", str(guest.initramfs),
-             "-append", kernel_command_line(guest)]
+             "-qmp", f"unix:{QMP_SOCKET},server=on,wait=off"]
     return tuple(words)
+
+
+def network(ports: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
+    """QEMU's user network, called ``net``, with these pairs (host, guest) forwarded from 127.0.0.1."""
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{port}" for host, port in ports)
+    return ("-netdev", f"user,id=net,net=10.0.2.0/24,host={GATEWAY},dns={NAMESERVER}{forwards}")
 
 
 def _ram(guest: Guest) -> str:

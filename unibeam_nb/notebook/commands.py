@@ -68,8 +68,8 @@ BUILD = Command(
     (Option(("--from",), "a .erl or .ex file, a rebar3 or mix project, a release directory or .tar.gz, "
             "an installed OTP system; - reads modules from standard input in a shell", "PATH", completes="files"),
      Option(("--lang",), "the language of the cell, where it cannot be told", "NAME", choices=("erlang", "elixir")),
-     Option(("--target",), "kinds of image to make: linux, oci, oci+slim, release", "LIST", "list",
-            choices=("linux", "oci", "oci+scratch", "oci+slim", "release")),
+     Option(("--target",), "kinds of image to make: linux, osv, oci, oci+slim, release", "LIST", "list",
+            choices=("linux", "osv", "oci", "oci+scratch", "oci+slim", "release")),
      Option(("--port",), "TCP ports that the program serves", "LIST", "list"),
      Option(("--app",), "further OTP applications that the release needs", "LIST", "list"),
      Option(("--flag",), "an emulator flag, for example '+S 1:1'", "FLAG", "list"),
@@ -144,14 +144,19 @@ DOCTOR = Command(
     (Option(("--prove",), "prove the accelerator by booting a tiny guest", kind="switch"),))
 
 KERNEL = Command(
-    "kernel", "list the kernels that images can be made with, fetch the distribution's, or compile a tiny one",
-    (Positional("action", "what to do; list if left out", choices=("list", "fetch", "build")),
-     Positional("name", "the kernel to build: tiny, which holds what a BEAM needs and no more", choices=("tiny",))),
-    (Option(("--optimise",), "what a tiny kernel is made for: the shortest boot or the fewest bytes", "WHAT",
+    "kernel", "list the kernels that images can be made with, fetch the distribution's, compile a tiny one, or add an "
+    "OSv kernel of yours",
+    (Positional("action", "what to do; list if left out", choices=("list", "fetch", "build", "add")),
+     Positional("name", "the kernel to build (tiny, which holds what a BEAM needs and no more) or to add (osv)",
+                choices=("tiny", "osv")),
+     Positional("where", "the path or URL of the kernel to add: OSv's loader.elf, kernel.elf or loader.img",
+                completes="files")),
+    (Option(("--sha256",), "the sha256 that the kernel to add must have; needed for a URL", "SHA256"),
+     Option(("--optimise",), "what a tiny kernel is made for: the shortest boot or the fewest bytes", "WHAT",
             choices=("boot", "size")),
      Option(("--with",), "what a tiny kernel has on top: block, ipv6, pci, smp, xen, or any CONFIG_NAME=y", "LIST",
             "list")),
-    examples=("kernel", "kernel fetch", "kernel build tiny --optimise size --with ipv6"))
+    examples=("kernel", "kernel fetch", "kernel build tiny --optimise size --with ipv6", "kernel add osv ~/loader.elf"))
 
 ERTS = Command(
     "erts", "list the emulators that releases can run on, or build the lean one from the distribution's source",

@@ -169,15 +169,27 @@ def _report(lab: Lab, given: _Given) -> Saved:
 
 def _kernel(lab: Lab, given: _Given) -> Kernels:
     action = given.text("action")
-    for key in ("name", "optimise", "with"):
-        if action != "build" and given.was_given(key):
-            raise UsageError(f"kernel {action or 'list'} takes no {'name' if key == 'name' else f'--{key}'}.",
-                             "To compile a kernel, write for example: kernel build tiny")
+    for key, actions in _KERNEL_TAKES.items():
+        if action not in actions and given.was_given(key):
+            what = key if key in ("name", "where") else f"--{key}"
+            raise UsageError(f"kernel {action or 'list'} takes no {what}.",
+                             "Write for example: kernel build tiny, or kernel add osv PATH")
+    if action == "add":
+        if given.text("name") != "osv" or not given.was_given("where"):
+            raise UsageError("Say which kernel to add, and where it is.", "Write: kernel add osv PATH_OR_URL")
+        return Kernels((lab.add_osv(given.required("where"), given.text("sha256")),))
+    if given.text("name") == "osv":
+        raise UsageError("An OSv kernel is not built here.", "Add yours: kernel add osv PATH_OR_URL")
     if action == "fetch":
         return Kernels((lab.stock_kernel(),))
     if action == "build":
         return Kernels((lab.build_tiny_kernel(given.value("optimise", "boot"), given.many("with")),))
     return Kernels(tuple(lab.kernels()))
+
+
+_KERNEL_TAKES = {"name": ("build", "add"), "where": ("add",), "sha256": ("add",), "optimise": ("build",),
+                 "with": ("build",)}
+"""Which actions of ``kernel`` take what."""
 
 
 def _erts(lab: Lab, given: _Given) -> Runtimes:

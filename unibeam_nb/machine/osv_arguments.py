@@ -1,0 +1,61 @@
+"""QEMU's command line for an OSv machine. Pure: values in, words out; see :mod:`unibeam_nb.machine.qemu_arguments`.
+
+Under emulation OSv needs q35's clocks; under KVM it runs on microvm, whose only clock is KVM's, and finds its devices
+there without a bus (``--nopci``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unibeam_nb.image.osv_command import Network, command_line, environment
+from unibeam_nb.machine import qemu_arguments as qemu
+from unibeam_nb.model import NONCE_VARIABLE, Launch
+
+OSV = "osv"
+"""The platform of an OSv image."""
+
+NETWORK = Network(qemu.GUEST_ADDRESS, "255.255.255.0", qemu.GATEWAY, qemu.NAMESERVER)
+
+CPU = "max,-pku,-la57"
+"""OSv maps memory in four levels and saves the registers it knows: what is newer is left out."""
+
+BUSES = {"tcg": "q35", "kvm": "microvm,acpi=off,isa-serial=on,pit=off,pic=off,rtc=off"}
+"""The machine by accelerator. QEMU itself appends to the command line where microvm's devices are, and OSv finds the
+words there."""
+
+
+@dataclass(frozen=True)
+class OsvGuest:
+    """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB."""
+
+    kernel: Path
+    disk: Path
+    launch: Launch
+    served: tuple[int, ...]
+    nonce: str
+    accelerator: str
+    mem_mb: int = 256
+    vcpus: int = 1
+    ports: tuple[tuple[int, int], ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+def osv_command_line(guest: OsvGuest) -> str:
+    """What OSv is told. Raises UsageError for what it cannot be told."""
+    variables = environment(guest.launch, guest.served) | dict(guest.variables) | {NONCE_VARIABLE: guest.nonce}
+    return command_line(guest.launch, variables, NETWORK, pci=guest.accelerator == "tcg")
+
+
+def osv_arguments(guest: OsvGuest) -> tuple[str, ...]:
+    """The words after the program's name. The disk is opened read-only, so that machines share it."""
+    mmio = guest.accelerator == "kvm"
+    block = "virtio-blk-device" if mmio else "virtio-blk-pci"
+    card = "virtio-net-device" if mmio else "virtio-net-pci,romfile="
+    ram = f"memory-backend-memfd,id=ram,size={guest.mem_mb}M,share=on"
+    return (*qemu.common(f"{BUSES[guest.accelerator]},accel={guest.accelerator}", CPU, guest.vcpus, guest.mem_mb, ram),
+            "-drive", f"file={str(guest.disk).replace(',', ',,')},if=none,id=root,format=raw,read-only=on",
+            *(("-global", "virtio-mmio.force-legacy=false") if mmio else ()),
+            "-device", f"{block},drive=root", *qemu.network(guest.ports), "-device", f"{card},netdev=net",
+            "-kernel", str(guest.kernel), "-append", osv_command_line(guest))
