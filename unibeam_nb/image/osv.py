@@ -48,8 +48,8 @@ def build_osv(store: Store, release: Release, kernel: Kernel | None = None, opti
     if LINKER not in libraries:
         raise ImageError(f"The emulator of {release.name} is a static program, which OSv does not preload.",
                          "Leave lean out: build it on the host's emulator.")
-    libraries |= elf.libraries([compiled_shim(store)], release.path)
     shim = compiled_shim(store)
+    libraries |= elf.libraries([shim], shim.parent)
     # What OSv could not be told at a boot is refused now.
     command_line(release.launch, environment(release.launch, release.ports), None)
     inputs = {"kernel": [kernel.version, kernel.sha256], "shim": digest_file(shim), "form": loader.form,

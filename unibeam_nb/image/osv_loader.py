@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from unibeam_nb import process, tools
 from unibeam_nb.errors import ArchiveError, ImageError, UsageError
 from unibeam_nb.image.formats import mbr
 from unibeam_nb.image.kernels import Kernel, version_key
@@ -118,9 +119,19 @@ def add_osv(store: Store, where: str, sha256: str | None = None) -> Kernel:
             fresh = place.with_name(f".{found}")
             fresh.mkdir(exist_ok=True)
             shutil.copyfile(file, fresh / "kernel")
+            if loader.form == "elf":
+                _strip(fresh / "kernel")
             (fresh / "about.json").write_text(dump({"version": loader.version, "form": loader.form, "source": where}))
             fresh.rename(place)
     return _load(place)
+
+
+def _strip(path: Path) -> None:
+    """Leave out what only a debugger reads, nine tenths of a kernel as it comes from the compiler. One that was
+    stripped already stays as it is, as does any where binutils are not there."""
+    strip = tools.locate("strip")
+    if strip is not None:
+        process.run([strip, "--strip-debug", path], check=False)
 
 
 @contextmanager
@@ -181,7 +192,8 @@ def osv_kernel(store: Store, wanted: str | None = None) -> Kernel:
 def _load(entry: Path) -> Kernel:
     try:
         about = json.loads((entry / "about.json").read_text(encoding="utf-8"))
-        return _kernel(about["version"], entry / "kernel", entry.name, about["source"])
+        kernel = entry / "kernel"
+        return _kernel(about["version"], kernel, digest_file(kernel), about["source"])
     except (OSError, ValueError, KeyError):
         raise ArchiveError(f"The OSv kernel in {entry} is damaged.", f"Remove {entry} and add it again.") from None
 

@@ -169,7 +169,7 @@ def diagnosis_sheet(diagnosis: Diagnosis) -> Sheet:
     return Sheet("What this host can do", (), (Table(("capability", "state", "why", "to get it"), rows),))
 
 
-_MACHINE_OF = {"pci": "q35", "mmio": "microvm"}
+_MACHINE_OF = {"pci": "q35", "mmio": "microvm", "osv": "osv images"}
 
 
 def kernels_sheet(kernels: Kernels) -> Sheet:
