@@ -144,10 +144,9 @@ DOCTOR = Command(
     (Option(("--prove",), "prove the accelerator by booting a tiny guest", kind="switch"),))
 
 KERNEL = Command(
-    "kernel", "list the kernels that images can be made with, fetch the distribution's, compile a tiny one, or add an "
-    "OSv kernel of yours",
+    "kernel", "list the kernels of images, fetch the distribution's, compile a tiny one, or add an OSv kernel of yours",
     (Positional("action", "what to do; list if left out", choices=("list", "fetch", "build", "add")),
-     Positional("name", "the kernel to build (tiny, which holds what a BEAM needs and no more) or to add (osv)",
+     Positional("name", "the kernel to build (tiny: what a BEAM needs and no more) or to add (osv)",
                 choices=("tiny", "osv")),
      Positional("where", "the path or URL of the kernel to add: OSv's loader.elf, kernel.elf or loader.img",
                 completes="files")),
