@@ -41,9 +41,13 @@ def pss(processes: Iterable[ProcessId]) -> int:
 
 
 def unshareable(processes: Iterable[ProcessId]) -> int:
-    """The bytes that one more of these processes would take: the pages they alone hold and have written to. All
-    others are those of a file, which a second process maps too."""
-    return sum(of_rollup(_read(process, "smaps_rollup"), "Private_Dirty") for process in processes)
+    """The bytes that one more of these processes would take: the pages that they have written to. All others are
+    those of a file, which a second process maps too.
+
+    ``Pss_Dirty`` is told since Linux 6.0; before that, pages which a process maps twice, as a JIT does, are missing.
+    """
+    texts = [_read(process, "smaps_rollup") for process in processes]
+    return sum(of_rollup(text, "Pss_Dirty") or of_rollup(text, "Private_Dirty") for text in texts)
 
 
 def touched(vmm: ProcessId, mapping: str = RAM_MAPPING) -> int:

@@ -15,7 +15,10 @@ Completes = Literal["", "names", "arms", "machines", "experiments", "kernels", "
 
 @dataclass(frozen=True)
 class Option:
-    """One flag of a command. ``flags[-1]`` is its long form, from which its key is made: ``--mem`` is ``mem``."""
+    """One flag of a command. ``flags[-1]`` is its long form, from which its key is made: ``--mem`` is ``mem``.
+
+    ``bare`` is the value of a flag that may stand alone; empty where it may not.
+    """
 
     flags: tuple[str, ...]
     help: str
@@ -23,6 +26,7 @@ class Option:
     kind: Kind = "text"
     choices: tuple[str, ...] = ()
     completes: Completes = ""
+    bare: str = ""
 
     @property
     def key(self) -> str:

@@ -60,7 +60,9 @@ def _for_command(command: Command, words: list[str], word: str, known: Known) ->
     if equals and flag in flags:
         return [f"{flag}={offer}" for offer in _values(flags[flag], value, known)]
     if words and words[-1] in flags and flags[words[-1]].kind != "switch":
-        return _values(flags[words[-1]], word, known)
+        offers = _values(flags[words[-1]], word, known)
+        if offers or not flags[words[-1]].bare:
+            return offers
     if word.startswith("-"):
         return _starting(word, (*flags, "-h"))
     taken = _positionals_typed(words, flags)

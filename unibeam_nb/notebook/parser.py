@@ -101,7 +101,8 @@ def _read_options(command: Command, words: Sequence[str], program: str) -> tuple
     for option in command.options:
         action: Any = {"switch": "store_true", "list": "append"}.get(option.kind, "store")
         by_flags["/".join(option.flags)] = option.flags[-1]
-        reader.add_argument(*option.flags, dest=option.key, action=action)
+        alone: Any = {"nargs": "?", "const": option.bare} if option.bare else {}
+        reader.add_argument(*option.flags, dest=option.key, action=action, **alone)
     try:
         found, rest = reader.parse_known_args(list(words))
     except argparse.ArgumentError as error:
@@ -214,8 +215,8 @@ def help_for(command: Command, program: str = "unibeam") -> str:
     if command.body:
         lines.append(f"A cell's body (with %%unibeam) is {command.body}.")
     rows = [(p.key.upper(), _with_choices(p.help, p.choices)) for p in command.positionals]
-    rows += [(" ".join(filter(None, (", ".join(o.flags), o.metavar))), _with_choices(o.help, o.choices))
-             for o in command.options]
+    rows += [(" ".join(filter(None, (", ".join(o.flags), f"[{o.metavar}]" if o.bare else o.metavar))),
+              _with_choices(o.help, o.choices)) for o in command.options]
     if rows:
         width = max(len(left) for left, _ in rows)
         lines.append("")
