@@ -51,7 +51,7 @@ class Application:
 class Finding:
     """Something in a release that the user should know before it runs without a whole system around it.
 
-    ``kind`` is one of ``port``, ``nif``, ``os-cmd``, ``distribution``, ``executable``, ``note``;
+    ``kind`` is one of ``port``, ``nif``, ``os-cmd``, ``lookup``, ``disk``, ``distribution``, ``executable``, ``note``;
     ``where`` is a module, an application or a path inside the release.
     """
 

@@ -17,6 +17,7 @@ from unibeam_nb.store import Store, write_atomically
 
 if TYPE_CHECKING:
     from unibeam_nb.image.kernels import Kernel
+    from unibeam_nb.release.portability import Verdict
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -151,3 +152,9 @@ class Builds:
     def check(self, name: str) -> tuple[Finding, ...]:
         """What in the release of ``name`` needs more than a BEAM around it."""
         return self.named(name).release.findings
+
+    def verdicts(self, name: str, target: str) -> tuple[Verdict, ...]:
+        """What becomes of these in an image of ``target`` (see release/portability.py)."""
+        from unibeam_nb.release.portability import verdicts
+
+        return verdicts(self.named(name).release.findings, target)

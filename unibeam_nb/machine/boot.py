@@ -206,6 +206,9 @@ class Watch:
                 return
             if ended or "exit" in self.reader.marks:
                 raise self._failure(ended=True)
+            if self.seat.image.platform == OSV and diagnose.osv_died(Console(self.seat.directory / CONSOLE).lines()):
+                self.follower.wait(0.2)  # The rest of what it says is on its way; afterwards nothing ever will be.
+                raise self._failure(ended=False)
             if time.monotonic() >= deadline:
                 raise self._failure(ended=False)
             checkpoint()
@@ -246,7 +249,7 @@ class Watch:
             code=self.child.poll(), inner=code_of(self.reader.values),
             console=Console(seat.directory / CONSOLE).lines(),
             vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
-            resumed=seat.snapshot is not None and seat.snapshot.state is not None))
+            osv=seat.image.platform == OSV, resumed=seat.snapshot is not None and seat.snapshot.state is not None))
 
 
 def _limited(seat: Seat) -> bool:

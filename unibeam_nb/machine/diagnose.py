@@ -25,6 +25,9 @@ _REBOOT = re.compile(r"reboot: Power down|reboot: Restarting")
 _TELLING = re.compile(r"unibeam-init:|kernel panic|init terminating|kernel pid terminated|runtime terminating|crash"
                       r"|\berror\b|exception|fail|undef|badmatch|eaddrinuse|enoent|cannot|could not|can't|no such"
                       r"|not found|out of memory|qemu-system|unable|denied|refused|abort", re.IGNORECASE)
+_OSV_DIED = re.compile(r"Aborted\b|Assertion failed|page fault outside application|.*unknown relocation type"
+                       r"|Out of memory|trapped in|general protection fault", re.IGNORECASE)
+_OSV_MEMORY = re.compile(r"out of memory|could not allocate|waiter on .* memory", re.IGNORECASE)
 _FORWARD = re.compile(r"Could not set up host forwarding rule '(?:tcp:)?127\.0\.0\.1:(\d+)")
 _NOISE = re.compile(r"^\[ *\d+\.\d+\] +(?:\? |<|CPU: |Hardware name: |Call Trace|R[A-Z0-9]{2}:|Code:|[a-z_0-9.]+\+0x)")
 
@@ -36,7 +39,8 @@ class Evidence:
     ``console`` are the program's lines, ``vmm`` those of what runs it. ``ended`` says that the process is
     gone, with exit status ``code`` (negative: a signal) where known; ``inner`` is the status that the
     ``exit`` mark told. ``image_mb`` is what the image occupies once unpacked, ``limited`` whether memory was
-    limited at all, ``resumed`` whether it was to go on from a snapshot.
+    limited at all, ``resumed`` whether it was to go on from a snapshot, ``osv`` whether OSv is its
+    kernel.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Evidence:
     vmm: Sequence[str] = ()
     marks: Mapping[str, Mark] | None = None
     resumed: bool = False
+    osv: bool = False
 
 
 def explain(seen: Evidence) -> MachineError:
@@ -60,7 +65,8 @@ def explain(seen: Evidence) -> MachineError:
     for line in seen.vmm:
         if found := _FORWARD.search(line):
             return PortInUse(f"Port {found[1]} on 127.0.0.1 was taken while {seen.name} started.", "Boot it again.")
-    message, hint = _copy(seen) or _memory(seen) or _panic(seen) or _silence(seen) or _exit(seen) or _late(seen)
+    message, hint = (_copy(seen) or _osv(seen) or _memory(seen) or _panic(seen) or _silence(seen) or _exit(seen)
+                     or _late(seen))
     return BootFailed(message, hint, telling(seen))
 
 
@@ -73,6 +79,32 @@ def _copy(seen: Evidence) -> tuple[str, str] | None:
                 "The lines above are QEMU's own; 'unibeam clean --cache' removes the snapshot too.")
     return (f"{seen.name} was resumed and did not run on within {format_seconds(seen.deadline)}.",
             "Does an after_resume/0 of the program return? Else boot it without --resume.")
+
+
+def osv_died(lines: Iterable[str]) -> str | None:
+    """What OSv said when it gave up, or None: it prints a reason and a backtrace, and then stands still for ever
+    (core/debug.cc, libc/abort)."""
+    before = ""
+    for line in lines:
+        if line.strip() == "[backtrace]" or _OSV_DIED.match(line):
+            return line.strip() if line.strip() != "[backtrace]" else before or "a backtrace and nothing else"
+        before = line.strip() or before
+    return None
+
+
+def _osv(seen: Evidence) -> tuple[str, str] | None:
+    if not seen.osv:
+        return None
+    reason = osv_died(seen.console)
+    if reason is None:
+        return None
+    if any("unknown relocation type" in line for line in seen.console):
+        return (f"This OSv cannot start the Linux dynamic linker, which {seen.name} needs.",
+                "OSv can since the sources after version 0.57.0: add a newer kernel.")
+    if any(_OSV_MEMORY.search(line) for line in seen.console):
+        return f"{seen.name} ran out of memory with {seen.mem_mb} MB.", _more(seen)
+    return (f"OSv gave up while {seen.name} started: {reason.rstrip('.')}.",
+            "The lines above are OSv's own; '%unibeam check NAME --target osv' lists what it cannot do.")
 
 
 def telling(seen: Evidence) -> tuple[str, ...]:

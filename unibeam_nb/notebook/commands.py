@@ -87,7 +87,10 @@ BUILD = Command(
 
 CHECK = Command(
     "check", "list what in a release needs more than a BEAM around it",
-    (Positional("name", "what was built", required=True, completes="names"),), examples=("check hello",))
+    (Positional("name", "what was built", required=True, completes="names"),),
+    (Option(("--target",), "say of each whether it works in such an image: linux, osv, xen, oci, oci+slim, release",
+            "TARGET", choices=("linux", "osv", "xen", "oci", "oci+slim", "release")),),
+    examples=("check hello", "check hello --target osv"))
 
 BOOT = Command(
     "boot", "boot what was built and return the live machine",

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
-from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
+from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
 from unibeam_nb.units import format_bytes, format_seconds
 
@@ -192,6 +192,16 @@ def findings_sheet(findings: Findings) -> Sheet:
     return Sheet(f"Release {findings.name}", (), _findings_blocks(findings.findings))
 
 
+def verdicts_sheet(found: Verdicts) -> Sheet:
+    if not found.verdicts:
+        return Sheet(f"Nothing in {found.name} needs more than {found.target} gives.")
+    rows = tuple((v.outcome, v.finding.kind, v.finding.where, v.finding.message, v.reason) for v in found.verdicts)
+    counts = [f"{sum(v.outcome == outcome for v in found.verdicts)} {outcome}"
+              for outcome in dict.fromkeys(v.outcome for v in found.verdicts)]
+    return Sheet(f"Release {found.name} on {found.target}: {', '.join(counts)}", (),
+                 (Table(("there it", "kind", "where", "what", "because"), rows),))
+
+
 def lines_sheet(lines: Lines) -> Sheet:
     if len(lines.lines) == 1:
         return Sheet(lines.lines[0])
@@ -216,6 +226,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
     ("unibeam_nb.doctor", "Diagnosis"): diagnosis_sheet,
     ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
+    ("unibeam_nb.notebook.results", "Verdicts"): verdicts_sheet,
     ("unibeam_nb.notebook.results", "Kernels"): kernels_sheet,
     ("unibeam_nb.notebook.results", "Lines"): lines_sheet,
     ("unibeam_nb.notebook.results", "Runtimes"): runtimes_sheet,

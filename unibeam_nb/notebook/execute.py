@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unibeam_nb.errors import Cancelled, UsageError
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import Request
-from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text
+from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 
 if TYPE_CHECKING:
     from unibeam_nb.analysis.chart import Chart
@@ -167,6 +167,13 @@ def _report(lab: Lab, given: _Given) -> Saved:
     return Saved(lab.report(given.text("experiment"), Path(output).expanduser() if output else None))
 
 
+def _check(lab: Lab, given: _Given) -> Findings | Verdicts:
+    name, target = given.required("name"), given.text("target")
+    if target is None:
+        return Findings(name, tuple(lab.check(name)))
+    return Verdicts(name, target, lab.verdicts(name, target))
+
+
 def _kernel(lab: Lab, given: _Given) -> Kernels:
     action = given.text("action")
     for key, actions in _KERNEL_TAKES.items():
@@ -206,7 +213,7 @@ def _logs(lab: Lab, given: _Given) -> Text:
 
 _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "build": _build,
-    "check": lambda lab, given: Findings(given.required("name"), tuple(lab.check(given.required("name")))),
+    "check": _check,
     "boot": _boot,
     "bench": _bench,
     "chart": _chart,

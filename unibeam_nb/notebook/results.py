@@ -11,6 +11,7 @@ from unibeam_nb.model import Finding
 if TYPE_CHECKING:
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.release.erts.runtime import Erts
+    from unibeam_nb.release.portability import Verdict
 
 
 class Text(str):
@@ -35,6 +36,15 @@ class Findings:
 
     name: str
     findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What becomes of the findings of the release ``name`` in an image of ``target``."""
+
+    name: str
+    target: str
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,23 @@ CALLS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("net_adm", "ping"): ("distribution", "connects to other nodes"),
     ("Elixir.Node", "start"): ("distribution", "gives the node a name by itself"),
     ("Elixir.Node", "connect"): ("distribution", "connects to other nodes"),
+    **{("inet", name): ("lookup", "looks up names") for name in (
+        "gethostbyname", "gethostbyaddr", "getaddr", "getaddrs")},
+    **{("httpc", name): ("lookup", "looks up names") for name in ("request", "request_uri")},
+    **{("file", name): ("disk", "writes files") for name in ("write_file", "rename", "delete", "make_dir", "copy")},
+    ("filelib", "ensure_dir"): ("disk", "writes files"),
+    ("filelib", "ensure_path"): ("disk", "writes files"),
+    **{("Elixir.File", name): ("disk", "writes files") for name in (
+        "write", "write!", "mkdir", "mkdir!", "mkdir_p", "mkdir_p!", "rm", "rm!", "cp", "cp!", "rename")},
+    ("dets", "open_file"): ("disk", "keeps tables in files"),
+    ("disk_log", "open"): ("disk", "keeps logs in files"),
+    ("mnesia", "create_schema"): ("disk", "keeps tables in files"),
 }
 
-KINDS = ("port", "os-cmd", "nif", "distribution", "executable", "note")
+KINDS = ("port", "os-cmd", "nif", "lookup", "disk", "distribution", "executable", "note")
+
+OURS = "unibeam_agent"
+"""Our own application, which comes along with every release and does nothing unasked."""
 
 
 def of_beam(beam: Beam) -> Iterator[Finding]:
@@ -48,7 +62,7 @@ def of_release(root: Path, system: Iterable[str]) -> tuple[Finding, ...]:
     known = set(system)
     found: list[Finding] = []
     for app in sorted((root / "lib").iterdir()):
-        own = app.name.split("-")[0] not in known
+        own = app.name.split("-")[0] not in known | {OURS}
         if own:
             for path in sorted((app / "ebin").glob("*.beam")):
                 try:
