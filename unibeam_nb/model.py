@@ -9,7 +9,7 @@ touches the world; :func:`to_json` and :func:`from_json` carry these values to a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,6 +248,11 @@ KINDS = ("boot", "steady", "density", "minimum")
 """What a sample measures: a boot; answers under load; several copies at once; the least memory that will do."""
 
 
+def case_name(arm: str, factors: Iterable[tuple[str, str]] = ()) -> str:
+    """What an arm under its factors is called: ``linux@qemu``, or ``linux@qemu mem_mb=128 vcpus=2``."""
+    return " ".join((arm, *(f"{key}={value}" for key, value in sorted(factors))))
+
+
 @dataclass(frozen=True)
 class Sample:
     """One measurement of one arm in one block, as it is written to the journal.
@@ -255,9 +260,9 @@ class Sample:
     ``marks`` maps mark names to seconds since ``spawn``; ``memory`` is None where the boot failed.
     ``warmup`` samples are kept and never enter a statistic. ``host`` is the fingerprint's short id, whose
     full text stands in the journal's header. ``order`` counts boots over the whole experiment from 0.
-    ``kind`` is what was measured (:data:`KINDS`). ``factors`` holds what the plan varies besides the arm
-    (``{"mem_mb": "128"}``). ``values`` are further measured numbers; their names end in their unit (``_bytes``, ``_s``,
-    ``_per_s``, ``_ratio``, ``_count``).
+    ``arm`` is the arm's label where the plan gave it one. ``kind`` is what was measured (:data:`KINDS`). ``factors``
+    holds what the plan varies besides the arm (``{"mem_mb": "128"}``). ``values`` are further measured numbers; their
+    names end in their unit (``_bytes``, ``_s``, ``_per_s``, ``_ratio``, ``_count``).
     """
 
     arm: str
@@ -282,6 +287,11 @@ class Sample:
     kind: str = "boot"
     factors: dict[str, str] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def case(self) -> str:
+        """The one thing among those compared that it belongs to (:func:`case_name`)."""
+        return case_name(self.arm, self.factors.items()) if self.factors else self.arm
 
 
 MARK_LINE = re.compile(r"@unibeam ([0-9a-f]{16}) ([a-z]+)(?: (\d+))?((?: [a-z_]+=[^ \r\n]+)*)")

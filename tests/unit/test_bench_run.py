@@ -16,11 +16,13 @@ from filelock import FileLock
 
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench import lock as lock_module
-from unibeam_nb.bench import run as run_module
+from unibeam_nb.bench import sampling
 from unibeam_nb.bench.journal import Experiment, load_experiment
 from unibeam_nb.bench.lock import measuring
-from unibeam_nb.bench.plan import Plan, make_plan, schedule
-from unibeam_nb.bench.run import Boot, run_experiment, settled_memory, time_left
+from unibeam_nb.bench.plan import Plan, make_plan
+from unibeam_nb.bench.run import run_experiment, time_left
+from unibeam_nb.bench.sampling import Boot, settled_memory
+from unibeam_nb.bench.schedule import schedule
 from unibeam_nb.errors import BenchError, BootFailed, Cancelled, MachineError, ToolMissing
 from unibeam_nb.machine import BootOptions
 from unibeam_nb.model import Image, Launch, Mark, Memory, Part, Probe
@@ -64,7 +66,7 @@ def _nothing_is_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "bin" / "crun").write_text("#!/bin/sh\necho crun version 1.8.1\n")
     (tmp_path / "bin" / "crun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(run_module, "READ_EVERY", 0.001)
+    monkeypatch.setattr(sampling, "READ_EVERY", 0.001)
     Replay.running = 0
     yield
     assert Replay.running == 0
@@ -92,7 +94,7 @@ def run(tmp_path: Path, store: Store, boot: Boot, plan: Plan = PLAN, images: Map
 def test_every_slot_becomes_a_sample_in_its_order(tmp_path: Path, fresh_store: Store) -> None:
     exp = run(tmp_path, fresh_store, replaying())
     assert [(s.arm, s.block, s.order, s.warmup) for s in exp.samples] == \
-        [(str(s.arm), s.block, s.order, s.warmup) for s in schedule(PLAN)]
+        [(s.case.name, s.block, s.order, s.warmup) for s in schedule(PLAN)]
     one = next(s for s in exp.samples if s.arm == "oci+scratch@crun")
     assert one.marks == {"spawn": 0.0, "beam": 0.112, "app": 0.411}
     assert (one.memory, one.accelerator, one.ok) == (Memory(30_000_000, 1_000_000, 19_000_000), "native", True)
@@ -189,7 +191,7 @@ def test_a_stopped_experiment_keeps_its_samples_and_goes_on_where_it_was(
     whole = run(tmp_path, fresh_store, replaying(fail=lambda turn, runner: booted.append(runner)))
     assert len(booted) == 5
     assert whole.samples[:3] == kept.samples
-    assert [(s.arm, s.block, s.order) for s in whole.samples] == [(str(s.arm), s.block, s.order)
+    assert [(s.arm, s.block, s.order) for s in whole.samples] == [(s.case.name, s.block, s.order)
                                                                   for s in schedule(PLAN)]
 
 
@@ -272,7 +274,7 @@ def test_the_time_left_is_reckoned_from_the_boots_so_far() -> None:
 
 
 def test_memory_is_read_until_it_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "READ_EVERY", 0.25)
+    monkeypatch.setattr(sampling, "READ_EVERY", 0.25)
     readings = iter([50, 40, 31, 30.9, 30.9])
     waited: list[float] = []
     found = settled_memory(lambda: Memory(int(next(readings) * 1e6), 0), waited.append)
@@ -281,7 +283,7 @@ def test_memory_is_read_until_it_has_settled(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_memory_that_never_settles_is_read_for_three_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "READ_EVERY", 0.25)
+    monkeypatch.setattr(sampling, "READ_EVERY", 0.25)
     count = itertools.count(1)
     waited: list[float] = []
     assert settled_memory(lambda: Memory(next(count) ** 2 * 1_000_000, 0), waited.append).payload == 13 ** 2 * 1_000_000

@@ -112,7 +112,7 @@ def test_an_unknown_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(f'"version": {FORMAT_VERSION}', '"version": 99'))
     with pytest.raises(BenchError) as caught:
         load_experiment(path)
-    assert caught.value.message == "new.jsonl has journal version 99, and this unibeam reads version 1."
+    assert caught.value.message == "new.jsonl has journal version 99, and this unibeam reads version 2."
     assert caught.value.hint == ("Read it with the unibeam that wrote it, or upgrade: "
                                  "pip install --upgrade unibeam-nb")
 

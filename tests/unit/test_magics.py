@@ -11,6 +11,7 @@ import pytest
 
 from unibeam_nb.errors import Cancelled, UnibeamError, UsageError
 from unibeam_nb.lab import Build, Lab
+from unibeam_nb.lab.plans import PlanOptions
 from unibeam_nb.model import Image, Launch, Release
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.magics import unload
@@ -33,7 +34,9 @@ class RecordingLab:
         def call(*positional: Any, **named: Any) -> Recorded:
             bound = signature.bind(self, *positional, **named)
             bound.apply_defaults()
-            return Recorded(method, dict(bound.arguments))
+            options = bound.arguments.pop("options", {})
+            assert set(options) <= set(PlanOptions.__annotations__)
+            return Recorded(method, bound.arguments | options)
 
         return call
 

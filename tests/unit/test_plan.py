@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibeam_nb.arms import Arm
-from unibeam_nb.bench.plan import Plan, describe, make_plan, plan_from_toml, resolve, schedule
+from unibeam_nb.bench.plan import Plan, make_plan, resolve
+from unibeam_nb.bench.planfile import plan_from_toml
+from unibeam_nb.bench.preview import describe
+from unibeam_nb.bench.schedule import schedule
 from unibeam_nb.errors import UsageError
 from unibeam_nb.model import Probe
 
@@ -65,7 +68,8 @@ def test_source_and_name_stand_in_for_one_another() -> None:
      'Write arms = ["linux@qemu", "oci+scratch@podman", "release@process"].'),
     ('arms = ["lunix@qemu"]', "Line 1: 'lunix@qemu' names the unknown target 'lunix'.",
      "The targets are linux, osv, oci, release."),
-    ('arms = ["linux@qemu", "linux@qemu"]', "Line 1: The arm linux@qemu is in the plan twice.", "Name every arm once."),
+    ('arms = ["linux@qemu", "linux@qemu"]', "Line 1: The arm linux@qemu is in the plan twice.",
+     'Name every arm once, or tell them apart by labels: "a=linux@qemu", "b=linux@qemu".'),
     ('arms = ["linux@qemu"]\nprobe = { prot = 1 }', "Line 2: The probe has the unknown key 'prot'.",
      "Did you mean 'port'?"),
     ('arms = ["linux@qemu"]\n[probe]\npath = "/"', "Line 2: The probe has no port.",

@@ -152,7 +152,7 @@ def _images(source: Experiment | Mapping[str, Image]) -> list[tuple[tuple[str, .
     """``(arms, what is known)`` of every distinct image, in the arms' order."""
     known: dict[str, tuple[list[str], dict[str, Any]]] = {}
     if isinstance(source, Experiment):
-        pairs = [(arm, source.header["images"][arm]) for arm in source.arms]
+        pairs = [(name, source.header["images"][name]) for name in source.plan.names]
         abouts = [(arm, image | {"parts": [(p["name"], p["bytes"]) for p in image["parts"]]}) for arm, image in pairs]
     else:
         abouts = [(arm, {"target": image.target, "flavour": image.flavour, "sha256": image.sha256,

@@ -24,7 +24,7 @@ from unibeam_nb.analysis.stats import comparisons
 from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line, resumed_line
 from unibeam_nb.bench.checks import after
 from unibeam_nb.bench.journal import Experiment
-from unibeam_nb.bench.plan import describe
+from unibeam_nb.bench.preview import describe
 from unibeam_nb.errors import BenchError
 from unibeam_nb.store import disk_errors, write_atomically
 from unibeam_nb.units import format_bytes, format_seconds

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from unibeam_nb.bench.journal import Experiment
-from unibeam_nb.model import Sample
+from unibeam_nb.model import Sample, case_name
 
 
 def row_of(sample: Sample) -> str:
     """``linux@qemu``, or ``linux@qemu mem_mb=128`` where the plan varies the memory."""
-    return " ".join((sample.arm, *(f"{key}={value}" for key, value in factors_of(sample))))
+    return case_name(sample.arm, factors_of(sample))
 
 
 def factors_of(sample: Sample) -> list[tuple[str, str]]:

@@ -84,10 +84,11 @@ def before(state: HostState, plan: Plan) -> list[Concern]:
         found.append(Concern(
             f"The CPU frequency governor is {slow[0]}.", "Short runs may end before the CPU has sped up.",
             "Use the performance governor: sudo cpupower frequency-set -g performance"))
-    needed = int(plan.mem_mb * 1.5) << 20
+    most = max(int(case.value("mem_mb", str(plan.mem_mb))) for case in plan.cases)
+    needed = int(most * 1.5) << 20
     if any(arm.runner == "qemu" for arm in plan.arms) and state.available_bytes < needed:
         found.append(Concern(
-            f"Only {format_bytes(state.available_bytes)} of memory are available for machines of {plan.mem_mb} MiB.",
+            f"Only {format_bytes(state.available_bytes)} of memory are available for machines of {most} MiB.",
             "The host will reclaim or swap memory during a boot.", "Close other programs, or give less with mem_mb."))
     if state.swap_used_bytes > 64 << 20:
         found.append(Concern(
@@ -116,8 +117,8 @@ def outliers(values: Sequence[float]) -> list[bool]:
 def after(samples: Sequence[Sample], plan: Plan, cores: int) -> list[Concern]:
     """What a reader of these samples, taken on a host with ``cores``, should know."""
     found: list[Concern] = []
-    for arm in (str(a) for a in plan.arms):
-        own = [s for s in samples if s.arm == arm and not s.warmup]
+    for arm in plan.names:
+        own = [s for s in samples if s.case == arm and not s.warmup and s.kind == "boot"]
         good = sorted((s for s in own if s.ok), key=lambda s: s.order)
         found += _failures(arm, own)
         if good:

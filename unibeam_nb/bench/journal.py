@@ -1,37 +1,42 @@
 """The journal of an experiment: JSON lines, appended and synced the moment a sample exists.
 
 The first line is the header: ``format``, ``version``, ``name``, ``date`` (ISO, UTC), ``plan`` (a
-:class:`~unibeam_nb.bench.plan.Plan`), ``host`` (facts) and ``host_id``, ``tools`` (name to version),
-``images`` (arm to name, sha256, sizes, parts, kernel, tools). Every further line is either a sample
-(the fields of :class:`~unibeam_nb.model.Sample`, whose ``kind`` is one of its KINDS) or a note
-(``{"kind": "note", "date": ..., "text": ...}``): a warning before the start, an interruption, an arm that
-was given up.
+:class:`~unibeam_nb.bench.plan.Plan`), ``host`` (facts) and ``host_id`` of the host on which it was begun, ``hosts`` (id
+to facts, of every host that takes samples), ``tools`` (name to version), ``images`` (case to arm, name, sha256, sizes,
+parts, kernel, tools), ``left_out`` (arms that could not run, and why). Every further line is either a sample
+(``{"record": "sample", ...}``, the fields of :class:`~unibeam_nb.model.Sample`, without those that stand in the
+header) or a note (``{"record": "note", "date": ..., "text": ...}``): a warning before the start, an
+interruption, an arm that was given up, a look of the stop rule.
 
 A crash can tear the last line only. Reading leaves a torn line out; appending first cuts it off.
 
 Versions of the format:
-    1  the first one
+    2  ``record`` instead of ``kind``, which is now a sample's own; a sample repeats nothing of the header
+    1  the first one; still read
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.bench.plan import Plan
-from unibeam_nb.errors import BenchError
-from unibeam_nb.jsonable import dump, from_json, to_json
+from unibeam_nb.bench.records import Reader, no_collection, parsed, parsed_lines, sample_record
+from unibeam_nb.errors import BenchError, UsageError
+from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.model import KINDS, Sample
+from unibeam_nb.store import disk_errors
 
 if TYPE_CHECKING:
     from unibeam_nb.store import Store
 
 FORMAT = "unibeam-journal"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
 SUFFIX = ".jsonl"
 
 
@@ -46,84 +51,103 @@ class Experiment:
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         return from_json(Plan, self.header["plan"])
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms' names in the plan's order."""
-        return tuple(str(arm) for arm in self.plan.arms)
+        """What the arms are called, in the plan's order."""
+        return self.plan.arm_names
 
     @property
     def until(self) -> str:
         """The mark that ends a boot in every arm."""
         return self.plan.until
 
-    @property
+    @cached_property
     def measured(self) -> tuple[Sample, ...]:
-        """The samples that count: no warm-up, no failure."""
-        return tuple(s for s in self.samples if s.ok and not s.warmup)
+        """The boots that count: no warm-up, no failure."""
+        return self.measured_of("boot")
+
+    def measured_of(self, kind: str) -> tuple[Sample, ...]:
+        """The samples of this kind (:data:`~unibeam_nb.model.KINDS`) that count: no warm-up, no failure."""
+        return tuple(s for s in self.samples if s.ok and not s.warmup and s.kind == kind)
 
     @property
     def failed(self) -> tuple[Sample, ...]:
         return tuple(s for s in self.samples if not s.ok)
 
     def __repr__(self) -> str:
-        planned = len(self.plan.arms) * (self.plan.blocks + self.plan.warmup)
+        most = "at most " if self.plan.stop else ""
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        arms = f"{len(self.plan.arms)} arm{'' if len(self.plan.arms) == 1 else 's'}"
-        return f"<Experiment {self.name}: {arms}, {len(self.samples)} of {planned} boots{failed}>"
+        arms = f"{len(self.arms)} arm{'' if len(self.arms) == 1 else 's'}"
+        return f"<Experiment {self.name}: {arms}, {len(self.samples)} of {most}{self.plan.boots} boots{failed}>"
 
 
 class Journal:
     """A journal open for appending; use it as a context manager."""
 
-    def __init__(self, path: Path, handle: int) -> None:
+    def __init__(self, path: Path, handle: int, images: Mapping[str, Any]) -> None:
         self.path = path
         self._handle = handle
+        self._images = images
 
     @classmethod
     def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
-        """Start a journal. Raises BenchError when the file is there already."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
-            raise BenchError(f"{path.name} is there already.", "Continue it, or choose another name.") from None
-        journal = cls(path, handle)
-        journal._write({"format": FORMAT, "version": FORMAT_VERSION, **header})
-        _sync_directory(path.parent)
+        """Start a journal. Raises BenchError when the file is there already, UnibeamError when the disk is full."""
+        with disk_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            except FileExistsError:
+                raise BenchError(f"{path.name} is there already.", "Continue it, or choose another name.") from None
+            journal = cls(path, handle, header.get("images", {}))
+            journal._write({"format": FORMAT, "version": FORMAT_VERSION, **header})
+            _sync_directory(path.parent)
         return journal
 
     @classmethod
     def resume(cls, path: Path) -> Journal:
-        """Open a journal to go on with it; a torn last line is cut off."""
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        """Open a journal to go on with it; a torn last line is cut off. Raises BenchError for an older version, which
+        can be read and not continued."""
         text = path.read_bytes()
         whole, torn = _split_torn(text)
+        header = _header(path, text.split(b"\n", 1)[0])
+        if header["version"] != FORMAT_VERSION:
+            raise BenchError(f"{path.name} was written by an older unibeam (journal version {header['version']}).",
+                             "It can be read and charted; to measure more, choose another name.")
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         if torn:
-            if _parsed(torn) is None:
-                os.ftruncate(handle, len(whole))
-            else:
-                os.write(handle, b"\n")
-            os.fsync(handle)
-        return cls(path, handle)
+            with disk_errors(path.parent):
+                if parsed(torn) is None:
+                    os.ftruncate(handle, len(whole))
+                else:
+                    os.write(handle, b"\n")
+                os.fsync(handle)
+        return cls(path, handle, header.get("images", {}))
 
     def append(self, sample: Sample) -> None:
-        """Write one sample; it is on the disk when this returns."""
-        self._write(to_json(sample))
+        """Write one sample; it is on the disk when this returns. Raises UnibeamError when the disk is full, with
+        a journal that ends in the sample before."""
+        self._write(sample_record(sample, self._images))
 
     def note(self, date: str, text: str) -> None:
         """Write one note; ``date`` is ISO, UTC."""
-        self._write({"kind": "note", "date": date, "text": text})
+        self._write({"record": "note", "date": date, "text": text})
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = (dump(record) + "\n").encode()
-        # One write() on an O_APPEND descriptor: a line is whole or torn at its end, never mixed with another.
-        while line:
-            line = line[os.write(self._handle, line):]
-        os.fsync(self._handle)
+        with disk_errors(self.path.parent):
+            size = os.fstat(self._handle).st_size
+            try:
+                # One write() on an O_APPEND descriptor: a line is whole or torn at its end, never mixed with another.
+                while line:
+                    line = line[os.write(self._handle, line):]
+                os.fsync(self._handle)
+            except OSError:
+                os.ftruncate(self._handle, size)
+                raise
 
     def close(self) -> None:
         os.close(self._handle)
@@ -149,15 +173,6 @@ def _split_torn(text: bytes) -> tuple[bytes, bytes]:
     return text[:end], text[end:]
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A line's object, or None where it is not one."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def load_experiment(path: Path) -> Experiment:
     """Read a journal. Raises BenchError when it is missing, not a journal, newer than this unibeam, or
     damaged before its last line."""
@@ -167,42 +182,53 @@ def load_experiment(path: Path) -> Experiment:
         raise BenchError(f"There is no experiment at {path}.",
                          "Run %unibeam bench first, or name one of the experiments it lists.") from None
     whole, torn = _split_torn(text)
-    lines = whole.split(b"\n")[:-1] + ([torn] if torn and _parsed(torn) is not None else [])
+    lines = whole.split(b"\n")[:-1] + ([torn] if torn and parsed(torn) is not None else [])
     header = _header(path, lines[0] if lines else b"")
+    with no_collection():
+        samples, notes = _read(path, lines[1:], header)
+    return Experiment(str(header["name"]), path, header, tuple(samples), tuple(notes))
+
+
+def _read(path: Path, lines: list[bytes], header: Mapping[str, Any]) -> tuple[list[Sample], list[str]]:
+    reader = Reader(header.get("images", {}))
+    first_version = header["version"] == 1
     samples: list[Sample] = []
     notes: list[str] = []
-    for number, line in enumerate(lines[1:], 2):
-        record = _parsed(line)
+    for number, record in enumerate(parsed_lines(lines), 2):
         try:
             if record is None:
                 raise ValueError("not a JSON object")
-            if record.get("kind") == "note":
+            what = _kind_of_first(record) if first_version else record.get("record")
+            if what == "sample":
+                samples.append(reader.sample(record))
+            elif what == "note":
                 notes.append(f"{record['date']}: {record['text']}")
-            elif record.get("kind") in KINDS:
-                samples.append(from_json(Sample, record))
-            elif record.get("kind") == "sample":  # As it was written before there was more than boots to measure.
-                samples.append(from_json(Sample, record | {"kind": "boot"}))
             else:
                 raise ValueError("neither a sample nor a note")
         except (ValueError, KeyError) as error:
             raise BenchError(f"Line {number} of {path.name} cannot be read ({error}).",
                              "Only the last line may be incomplete: restore the file, or start anew.") from None
-    return Experiment(str(header["name"]), path, header, tuple(samples), tuple(notes))
+    return samples, notes
+
+
+def _kind_of_first(record: Mapping[str, Any]) -> object:
+    """What a line of version 1 is: its ``kind`` told the record's, and for a while the sample's."""
+    return "sample" if record.get("kind") in KINDS else record.get("kind")
 
 
 def _header(path: Path, line: bytes) -> dict[str, Any]:
-    header = _parsed(line)
+    header = parsed(line)
     if header is None or header.get("format") != FORMAT:
         raise BenchError(f"{path.name} is not an experiment's journal.",
                          "A journal is written by %unibeam bench and ends in .jsonl.")
     version = header.get("version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         raise BenchError(f"{path.name} has journal version {version}, and this unibeam reads version {FORMAT_VERSION}.",
                          "Read it with the unibeam that wrote it, or upgrade: pip install --upgrade unibeam-nb")
     try:
         from_json(Plan, header["plan"])
         str(header["name"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, UsageError) as error:
         raise BenchError(f"The first line of {path.name} cannot be read ({error}).",
                          "Restore the file, or start a new experiment.") from None
     return header

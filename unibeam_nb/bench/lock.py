@@ -25,9 +25,9 @@ POLL_SECONDS = 0.5
 
 
 @contextmanager
-def measuring(path: Path = LOCK_PATH) -> Iterator[None]:
+def measuring(path: Path = LOCK_PATH, *, wait: bool = True) -> Iterator[None]:
     """Hold the host's lock inside the ``with`` block. Raises Cancelled when the user stops the waiting, and
-    BenchError when the lock cannot be made."""
+    BenchError when the lock cannot be made, or somebody else holds it and ``wait`` is False."""
     _shared_directory(path.parent)
     lock = FileLock(str(path), mode=0o666)
     told = False
@@ -36,6 +36,9 @@ def measuring(path: Path = LOCK_PATH) -> Iterator[None]:
             lock.acquire(timeout=0)
             break
         except Timeout:
+            if not wait:
+                raise BenchError(f"Another measurement is under way on this host{_holder(path)}.",
+                                 "Wait until it has ended, or let this one wait: --if-busy wait") from None
             if not told:
                 note(f"Waiting for another measurement on this host to end{_holder(path)}.")
                 told = True

@@ -1,25 +1,24 @@
 """What an experiment will do, as a value that can be printed before anything runs.
 
-    TOML text -> Plan -> Slots (which arm boots when)
+    arms x factors -> Cases      Cases x blocks x kinds -> Slots (schedule.py)      Slots -> Samples (run.py)
 
-A block boots every arm once, in an order shuffled by the plan's seed: what changes slowly on a host (heat,
-neighbours, caches) then meets all arms alike, and a comparison can be made block by block.
+A case is one thing being compared: an arm under one combination of the factors that touch it. Reading a plan from
+TOML is in ``planfile.py``, the order of its boots in ``schedule.py``, when it ends early in ``stopping.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import random
+import itertools
 import re
-import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from unibeam_nb.arms import RESUME, Arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import Probe
+from unibeam_nb.model import KINDS, Probe, case_name
 
 EXAMPLE = 'arms = ["linux@qemu", "oci+scratch@podman", "release@process"]'
 
@@ -27,16 +26,90 @@ ACCELERATORS = ("auto", "kvm", "tcg")
 UNTIL = ("auto", "app", "http")
 SCHEMES = ("http", "https", "tcp")
 
+MOST_CASES = 200
+"""A plan with more cases than this is a slip of the pen."""
+
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Something besides the arm that a plan varies, and its values in their order, as texts.
+
+    ``name`` is one of :data:`FACTORS`. A factor that cannot touch an arm (a kernel below ``release@process``) does
+    not multiply it.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+
+FACTORS: Mapping[str, tuple[str, Callable[[Arm], bool]]] = {
+    "mem_mb": ("memory in MiB", lambda arm: arm.runner != "process"),
+    "vcpus": ("processors, and schedulers of the emulator", lambda arm: True),
+    "kernel": ("the kernel: default, stock, tiny, a kernel's name or PATH[:MODULES]",
+               lambda arm: arm.target == "linux"),
+    "flags": ("emulator flags, which come after the release's own; default for none", lambda arm: True),
+    "erts": ("the emulator: default, lean, or the PATH of an erts-VERSION directory", lambda arm: True),
+}
+"""What a plan can vary besides the arm: what it is, and which arms it touches."""
+
+DEFAULT = "default"
+"""The value of a kernel, flags or an emulator that stands for what the build has."""
+
+NUMBERS = ("mem_mb", "vcpus")
+"""The factors whose values are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When an experiment has seen enough: as soon as, at one of the looks fixed beforehand, the 95 % interval of the
+    ratio of every case to ``baseline`` is narrower, end to end, than ``ratio_within`` of the ratio. ``baseline`` is a
+    case's name, or an arm's: then each case is compared with that arm under its own factors.
+
+    The first look is after ``at_least`` blocks, the last after ``at_most``. The rule sees the width of the intervals
+    only, never whether one holds 1, so it cannot stop because a difference has appeared (stopping.py).
+    """
+
+    ratio_within: float
+    baseline: str
+    at_most: int
+    at_least: int = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing being compared: ``arm``, called ``label`` (its spelling where the plan gives it no other name), under
+    ``factors``."""
+
+    label: str
+    arm: Arm
+    factors: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called: ``linux@qemu mem_mb=64``; the same as its samples' ``case``."""
+        return case_name(self.label, self.factors)
+
+    def value(self, factor: str, otherwise: str) -> str:
+        """The value of ``factor`` in this case."""
+        return dict(self.factors).get(factor, otherwise)
+
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True)
 class Plan:
     """An experiment before it runs.
 
-    ``source`` names what is measured (a build's name). ``blocks`` are the blocks that count; ``warmup``
-    blocks come before them, are kept and flagged, and never enter a statistic. A boot's time ends with the
-    mark ``until``; ``auto`` means ``http`` where the images serve a port and ``app`` otherwise. ``deadline``
-    is in seconds, ``mem_mb`` in MiB (virtual machines only, as are ``vcpus`` and ``accelerator``).
-    Raises UsageError when a value makes no sense.
+    ``source`` names what is measured (a build's name). ``labels`` name the arms, one each, where their spelling is
+    not enough (an arm that is there twice); empty ones stand for the spelling. ``blocks`` are the blocks that
+    count, or with ``stop`` the most there may be; ``warmup`` blocks come before them, are kept and flagged, and never
+    enter a statistic. A boot's time ends with the mark ``until``; ``auto`` means ``http`` where the images serve a
+    port and ``app`` otherwise. ``deadline`` is in seconds, ``mem_mb`` in MiB, ``accelerator`` for virtual machines
+    only. ``kinds`` are the kinds of measurement taken of every case in every block
+    (:data:`~unibeam_nb.model.KINDS`). Raises UsageError when a value makes no sense.
     """
 
     name: str
@@ -51,30 +124,82 @@ class Plan:
     probe: Probe | None = None
     deadline: float = 120.0
     accelerator: str = "auto"
+    labels: tuple[str, ...] = ()
+    factors: tuple[Factor, ...] = ()
+    stop: Stop | None = None
+    kinds: tuple[str, ...] = ("boot",)
 
     def __post_init__(self) -> None:
         for key, (holds, wording) in _RULES.items():
             if not holds(getattr(self, key)):
-                raise _Misfit(key, f"{key} = {_shown(getattr(self, key))} makes no sense.", wording)
-        twice = sorted({str(arm) for arm in self.arms if self.arms.count(arm) > 1})
+                raise Misfit(key, f"{key} = {_shown(getattr(self, key))} makes no sense.", wording)
+        _check_labels(self)
+        for factor in self.factors:
+            _check_factor(self, factor)
+        if len(self.cases) > MOST_CASES:
+            raise Misfit("factors", f"The factors make {len(self.cases)} cases of the arms.",
+                         f"Compare at most {MOST_CASES} at a time.")
+        twice = sorted({name for name in self.arm_names if self.arm_names.count(name) > 1})
         if twice:
-            raise _Misfit("arms", f"The arm {twice[0]} is in the plan twice.", "Name every arm once.")
+            raise Misfit("arms", f"The arm {twice[0]} is in the plan twice.",
+                         'Name every arm once, or tell them apart by labels: "a=linux@qemu", "b=linux@qemu".')
+        if self.stop is not None:
+            _check_stop(self, self.stop)
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """Every arm under every combination of the factors that touch it, in the plan's order."""
+        return tuple(case for index in range(len(self.arms)) for case in _cases_of(self, index))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the cases."""
+        return tuple(case.name for case in self.cases)
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """What the arms are called: their labels, or their spelling where they have none."""
+        return tuple(label or str(arm) for label, arm in zip(self.labels or [""] * len(self.arms), self.arms,
+                                                             strict=True))
+
+    def case(self, name: str) -> Case:
+        """The case of this name. Raises KeyError where there is none."""
+        return {case.name: case for case in self.cases}[name]
+
+    @property
+    def boots(self) -> int:
+        """How many slots the plan has, warm-up included; with a stop rule, the most it can come to."""
+        return len(self.cases) * len(self.kinds) * (self.blocks + self.warmup)
+
+    def baseline_of(self, case: Case) -> Case | None:
+        """What the stop rule compares ``case`` with; None for a baseline itself, and without a rule."""
+        if self.stop is None:
+            return None
+        wanted = self.stop.baseline
+        if wanted in self.names:
+            return self.case(wanted) if case.name != wanted else None
+        alike = (c for c in self.cases if c.label == wanted != case.label
+                 and all(case.value(key, value) == value for key, value in c.factors))
+        return next(alike, None)
+
+    def without(self, names: frozenset[str]) -> Plan:
+        """The plan without the arms of these cases: an arm goes with the first of its cases that does.
+
+        Raises UsageError when nothing, or no baseline, is left.
+        """
+        gone = {index for index, _ in enumerate(self.arms)
+                if any(case.name in names for case in _cases_of(self, index))}
+        keep = [index for index in range(len(self.arms)) if index not in gone]
+        return dataclasses.replace(self, arms=tuple(self.arms[i] for i in keep),
+                                   labels=tuple(self.labels[i] for i in keep) if self.labels else ())
 
     def __str__(self) -> str:
+        from unibeam_nb.bench.preview import describe
+
         return "\n".join(describe(self))
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One boot to come: ``order`` counts over the whole experiment from 0, as does ``block``."""
-
-    arm: Arm
-    block: int
-    order: int
-    warmup: bool
-
-
-class _Misfit(UsageError):
+class Misfit(UsageError):
     """A value of the plan that makes no sense; ``key`` lets the reader of a TOML text name its line."""
 
     def __init__(self, key: str, message: str, hint: str) -> None:
@@ -95,6 +220,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
               f"A probe has a port up to 65535, a scheme of {', '.join(SCHEMES)}, and a path that starts with '/'."),
     "deadline": (lambda v: 0 < v <= 3600, "A deadline is in seconds, at most 3600."),
     "accelerator": (lambda v: v in ACCELERATORS, f"The accelerators are {', '.join(ACCELERATORS)}."),
+    "kinds": (lambda v: len(v) > 0 and set(v) <= set(KINDS) and len(set(v)) == len(v),
+              f"Kinds of measurement are {', '.join(KINDS)}, each once."),
 }
 
 
@@ -104,110 +231,89 @@ def _shown(value: Any) -> str:
     return "[]" if value == () else repr(value)
 
 
+def _check_labels(plan: Plan) -> None:
+    if plan.labels and len(plan.labels) != len(plan.arms):
+        raise Misfit("arms", f"There are {len(plan.labels)} labels for {len(plan.arms)} arms.", "Label all or none.")
+    for label in plan.labels:
+        if label and not LABEL.fullmatch(label):
+            raise Misfit("arms", f"{label!r} cannot be the label of an arm.",
+                         "A label is made of letters, digits, dots, dashes and underscores.")
+
+
+def _check_factor(plan: Plan, factor: Factor) -> None:
+    if factor.name not in FACTORS:
+        raise Misfit("factors", f"A plan cannot vary {factor.name!r}.", f"The factors are {', '.join(FACTORS)}.")
+    if [f.name for f in plan.factors].count(factor.name) > 1:
+        raise Misfit("factors", f"The factor {factor.name} is there twice.", "Write all its values in one list.")
+    if not factor.values or len(set(factor.values)) < len(factor.values):
+        what = "has no values" if not factor.values else "has a value twice"
+        raise Misfit(factor.name, f"The factor {factor.name} {what}.", f"Write it as in {example_factor(factor.name)}.")
+    if not any(FACTORS[factor.name][1](arm) for arm in plan.arms):
+        raise Misfit(factor.name, f"The factor {factor.name} touches none of the arms.",
+                     "Leave it out, or add an arm for which it matters.")
+    for value in factor.values:
+        if factor.name in NUMBERS:
+            holds, wording = _RULES[factor.name]
+            if not (value.isascii() and value.isdigit() and holds(int(value))):
+                raise Misfit(factor.name, f"{factor.name} = {value} makes no sense.", wording)
+        elif not value.strip() or any(ord(c) < 32 for c in value):
+            raise Misfit(factor.name, f"{factor.name} has the value {value!r}.",
+                         f"Write a text that says something; {DEFAULT} stands for what the build has.")
+
+
+def example_factor(name: str) -> str:
+    """How a factor is written in TOML."""
+    values = {"mem_mb": "[64, 128]", "vcpus": "[1, 2]", "kernel": '["stock", "tiny"]',
+              "flags": '["default", "+sbwt none"]', "erts": '["default", "lean"]'}
+    return f"{name} = {values.get(name, '[64, 128]')}"
+
+
+def _check_stop(plan: Plan, stop: Stop) -> None:
+    rule: tuple[tuple[bool, str, str, str], ...] = (
+        (0.001 <= stop.ratio_within <= 1, "ratio_within", f"ratio_within = {stop.ratio_within:g} makes no sense.",
+         "Write a part of the ratio, for example 0.05 for 5 %."),
+        (6 <= stop.at_least <= 10_000, "at_least", f"at_least = {stop.at_least} makes no sense.",
+         "An interval needs 6 blocks at least; 10 is a good start."),
+        (stop.at_least <= stop.at_most <= 10_000, "at_most", f"at_most = {stop.at_most} makes no sense.",
+         f"Write a number of blocks from at_least ({stop.at_least}) to 10000."),
+        (stop.baseline in {*plan.names, *(case.label for case in plan.cases)}, "baseline",
+         f"The baseline {stop.baseline} is not one of the arms.",
+         f"Choose one of {', '.join(dict.fromkeys((*plan.arm_names, *plan.names)))}."),
+        (any(plan.baseline_of(case) for case in plan.cases), "baseline",
+         "A ratio needs a second arm beside the baseline.", f"Write {EXAMPLE}."),
+        (plan.blocks == stop.at_most, "blocks", "Both blocks and at_most say how many blocks there are.",
+         "With a stop rule, write at_most alone."),
+        ("boot" in plan.kinds, "kinds", "The stop rule looks at boots, and the plan measures none.",
+         'Add "boot" to kinds, or leave the stop rule out.'))
+    for holds, key, message, hint in rule:
+        if not holds:
+            raise Misfit(key, message, hint)
+
+
+def _cases_of(plan: Plan, index: int) -> list[Case]:
+    arm = plan.arms[index]
+    touching = [factor for factor in plan.factors if FACTORS[factor.name][1](arm)]
+    cases = []
+    for values in itertools.product(*(factor.values for factor in touching)):
+        pairs = tuple((factor.name, value) for factor, value in zip(touching, values, strict=True))
+        cases.append(Case(plan.arm_names[index], arm, pairs))
+    return cases
+
+
+def parse_labelled(text: str, parse: Callable[[str], Arm] = Arm.parse) -> tuple[str, Arm]:
+    """``LABEL=ARM`` or ``ARM`` as (label or "", arm). Raises UsageError."""
+    label, equals, arm = text.strip().rpartition("=")
+    if equals and not LABEL.fullmatch(label.strip()):
+        raise UsageError(f"{label.strip()!r} cannot be the label of an arm.",
+                         "A label is made of letters, digits, dots, dashes and underscores.")
+    return label.strip(), parse(arm)
+
+
 def make_plan(source: str, arms: tuple[Arm, ...], *, name: str | None = None, seed: int | None = None,
               **options: Any) -> Plan:
     """A plan of what was given, with the defaults of :class:`Plan` for the rest (None included)."""
     given = {key: value for key, value in (options | {"seed": seed}).items() if value is not None}
     return Plan(name or source, source, arms, **given)
-
-
-def plan_from_toml(text: str, *, name: str | None = None, source: str | None = None,
-                   ports: Sequence[int] = ()) -> Plan:
-    """Read a plan. Its keys are the fields of :class:`Plan`; ``probe`` is a table, or a text as in ``--http``
-    (``"/"``, ``"https:8443/"``) whose port may come from ``ports``.
-
-    ``name`` and ``source`` fill in for a text that does not say. Raises UsageError that names the key and
-    its line.
-    """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _bad_toml(text, str(error)) from None
-    known = [f.name for f in dataclasses.fields(Plan)]
-    _refuse_unknown(data, known, text, "The plan")
-    if "arms" not in data:
-        raise UsageError("The plan names no arms.", f"Add a line like {EXAMPLE}.")
-    values = {key: _typed(key, value, text, ports) for key, value in data.items()}
-    measured = values.get("source") or source or values.get("name") or name
-    if not measured:
-        raise UsageError("The plan does not say what to measure.", 'Add a line like source = "hello".')
-    values |= {"source": measured, "name": values.get("name") or name or measured}
-    try:
-        return Plan(**values)
-    except _Misfit as error:
-        raise _at_line(error.message, error.hint, text, error.key) from None
-
-
-def _typed(key: str, value: Any, text: str, ports: Sequence[int]) -> Any:
-    """``value`` as the field ``key`` wants it, or UsageError."""
-    if key == "arms":
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise _at_line("arms is not a list of texts.", f"Write {EXAMPLE}.", text, key)
-        try:
-            return tuple(Arm.parse(v) for v in value)
-        except UsageError as error:
-            raise _at_line(error.message, error.hint, text, key) from None
-    if key == "probe":
-        return _probe(value, text, ports)
-    wanted = {"name": str, "source": str, "until": str, "accelerator": str, "deadline": (int, float)}.get(key, int)
-    if not isinstance(value, wanted) or isinstance(value, bool):  # type: ignore[arg-type]
-        kind = "a text in quotes" if wanted is str else "a number" if key == "deadline" else "a whole number"
-        raise _at_line(f"{key} is not {kind}.", f"Write it as in {key} = {_example_of(key)}.", text, key)
-    return float(value) if key == "deadline" else value
-
-
-def _probe(value: Any, text: str, ports: Sequence[int]) -> Probe:
-    if isinstance(value, str):
-        try:
-            return Probe.parse(value, ports)
-        except UsageError as error:
-            raise _at_line(error.message, error.hint, text, "probe") from None
-    if not isinstance(value, dict):
-        raise _at_line("probe is neither a text nor a table.", 'Write probe = { port = 8080, path = "/" }.', text,
-                       "probe")
-    _refuse_unknown(value, ["port", "scheme", "path"], text, "The probe")
-    kinds = {"port": int, "scheme": str, "path": str}
-    for key, kind in kinds.items():
-        if key in value and (not isinstance(value[key], kind) or isinstance(value[key], bool)):
-            raise _at_line(f"The probe's {key} is not {'a whole number' if kind is int else 'a text in quotes'}.",
-                           'Write probe = { port = 8080, scheme = "http", path = "/" }.', text, key)
-    if "port" not in value:
-        raise _at_line("The probe has no port.", "Add the port inside the machine: port = 8080.", text, "probe")
-    return Probe(**value)
-
-
-def _example_of(key: str) -> str:
-    fields = {f.name: f.default for f in dataclasses.fields(Plan)}
-    default = fields.get(key, dataclasses.MISSING)
-    if default is dataclasses.MISSING:
-        return '"hello"'
-    return f'"{default}"' if isinstance(default, str) else str(default)
-
-
-def _refuse_unknown(data: dict[str, Any], known: list[str], text: str, what: str) -> None:
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"The keys are {', '.join(known)}."
-            raise _at_line(f"{what} has the unknown key {key!r}.", hint, text, key)
-
-
-def _at_line(message: str, hint: str | None, text: str, key: str) -> UsageError:
-    """``message`` with the line of ``text`` on which ``key`` is set, where that can be told."""
-    pattern = re.compile(rf"(?:^|[{{,\[]|\.)\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]")
-    lines = [number for number, line in enumerate(text.splitlines(), 1)
-             if pattern.search(line) and not line.lstrip().startswith("#")]
-    return UsageError(f"Line {lines[0]}: {message}" if lines else message, hint)
-
-
-def _bad_toml(text: str, told: str) -> UsageError:
-    """What the parser told, in our order: the line first. ``told`` ends in ``(at line N, column M)`` or
-    ``(at end of document)``."""
-    found = re.fullmatch(r"(.*?)\.? \(at (?:line (\d+), column \d+|end of document)\)", told, re.DOTALL)
-    reason = found[1] if found else told
-    line = int(found[2]) if found and found[2] else max(1, len(text.splitlines()))
-    return UsageError(f"Line {line}: the plan is not valid TOML ({reason[:1].lower()}{reason[1:]}).",
-                      f"Write key = value lines, for example {EXAMPLE}.")
 
 
 def resolve(plan: Plan, ports: tuple[int, ...]) -> Plan:
@@ -229,41 +335,3 @@ def resolve(plan: Plan, ports: tuple[int, ...]) -> Plan:
                              "Build it with --port 8080, or write until = \"app\".")
         probe = Probe.usual(ports[0])
     return dataclasses.replace(plan, until=until, probe=probe)
-
-
-def schedule(plan: Plan) -> list[Slot]:
-    """Every boot of the plan in order: warm-up blocks first, each block every arm once, shuffled by the seed."""
-    chance = random.Random(plan.seed)
-    slots: list[Slot] = []
-    for block in range(plan.warmup + plan.blocks):
-        # Sorting by random() instead of shuffle(): its sequence is the only one that Python promises to
-        # keep between versions, and a resumed experiment must find the same order.
-        keyed = sorted((chance.random(), index) for index in range(len(plan.arms)))
-        slots += [Slot(plan.arms[index], block, len(slots) + place, block < plan.warmup)
-                  for place, (_, index) in enumerate(keyed)]
-    return slots
-
-
-def describe(plan: Plan, blocks_shown: int = 3) -> list[str]:
-    """The plan as lines for people: how many boots, timed how, in which order."""
-    slots = schedule(plan)
-    warm = f"{plan.warmup} warm-up + " if plan.warmup else ""
-    machine = f"{plan.mem_mb} MiB and {plan.vcpus} vCPU for virtual machines, accelerator {plan.accelerator}"
-    ends = {"app": "every application is started", "http": "the first good HTTP answer",
-            "auto": "the first good HTTP answer (every application started, where no port is served)"}[plan.until]
-    lines = [f"Experiment {plan.name}: {_many(len(plan.arms), 'arm')} x ({warm}{_many(plan.blocks, 'block')}) = "
-             f"{_many(len(slots), 'boot')}",
-             f"  timed from the start of the runner's process until {ends}; {machine}",
-             f"  order (seed {plan.seed}):"]
-    shown = min(blocks_shown, plan.warmup + plan.blocks)
-    for block in range(shown):
-        arms = ", ".join(str(s.arm) for s in slots if s.block == block)
-        lines.append(f"    block {block}{' (warm-up)' if block < plan.warmup else ''}: {arms}")
-    rest = plan.warmup + plan.blocks - shown
-    if rest:
-        lines.append(f"    and {rest} more block{'s' if rest > 1 else ''}, each in its own order")
-    return lines
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibeam_nb.arms import RESUME
+from unibeam_nb.arms import RESUME, Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.model import Finding, Image, Release
@@ -55,7 +55,7 @@ class Builds:
         if (text is None) == (path is None):
             raise UsageError("A build takes either a cell's text or --from PATH.",
                              f"Write the modules below '%%unibeam build {name}', or name a project.")
-        release = self._on_erts(self._release(name, text, path, language, ports, applications, flags), erts)
+        release = self.on_erts(self._release(name, text, path, language, ports, applications, flags), erts)
         build = Build(name, release, kernel=kernel, compression=compression)
         image = self._image(build, target, flavour)
         build = dataclasses.replace(build, images=(image,))
@@ -77,7 +77,7 @@ class Builds:
         """The image of ``build`` that an arm of this target, flavour and options runs."""
         from unibeam_nb.image import build_image
 
-        release = self._on_erts(build.release, "lean" if "lean" in options else None)
+        release = self.on_erts(build.release, "lean" if "lean" in options else None)
         if target == "osv":
             return build_image(self.store, release, target, kernel=self._osv(build.kernel), options=options)
         if target != "linux":
@@ -96,7 +96,11 @@ class Builds:
         mine = {kernel.name for kernel in known_osv(self.store)}
         return osv_kernel(self.store, wanted if wanted in mine or (wanted and Path(wanted).is_file()) else None)
 
-    def _on_erts(self, release: Release, wanted: str | None) -> Release:
+    def image(self, build: Build, arm: Arm) -> Image:
+        """The image of ``build`` that ``arm`` runs, made if it is not in the store."""
+        return self._image(build, arm.target, arm.flavour, arm.extras)
+
+    def on_erts(self, release: Release, wanted: str | None) -> Release:
         """The release on the emulator called ``wanted``."""
         if wanted is None or wanted == "host":
             return release

@@ -2,65 +2,84 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from unibeam_nb.analysis.chart import CHARTS, Chart
-from unibeam_nb.arms import parse_arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.lab.builds import Builds
-from unibeam_nb.model import Probe
+from unibeam_nb.lab.cases import absent_arms, arm_of, images_of_cases
+from unibeam_nb.lab.plans import PlanOptions, plan_of
 from unibeam_nb.progress import step
 
 if TYPE_CHECKING:
     from unibeam_nb.bench import Experiment
     from unibeam_nb.bench.plan import Plan
+    from unibeam_nb.bench.preview import Preview
 
-_DEFAULT_RIVALS = ("oci+scratch@crun", "oci+scratch@podman", "release@process")
+IF_BUSY = ("wait", "refuse")
+"""What to do where another measurement runs on this host."""
 
 
 class Experiments(Builds):
     """Experiments: plan them, run them, find them, show them."""
 
-    def bench(self, name: str | None = None, *, arms: tuple[str, ...] = (), against: tuple[str, ...] = (),
-              blocks: int = 10, warmup: int = 1, seed: int | None = None, mem_mb: int = 256, vcpus: int = 1,
-              http: str | None = None, until: str | None = None, deadline: float = 120.0,
-              accelerator: str = "auto", toml: str | None = None, experiment: str | None = None) -> Experiment:
-        """Run an experiment: every arm once per block, in an order shuffled by ``seed``.
+    def bench(self, name: str | None = None, *, plan: Plan | None = None, toml: str | None = None,
+              experiment: str | None = None, if_busy: str = "wait", keep_going: bool = False,
+              **options: Unpack[PlanOptions]) -> Experiment:
+        """Run an experiment: every case once per block, in an order shuffled by the seed.
 
-        ``experiment`` names the journal; one that exists already is continued if its plan is the same.
+        What to run is a ``plan``, a TOML text, or the options of :meth:`plan`. ``experiment`` names the journal; one
+        that exists already is continued if its plan is the same. Where another measurement runs on this host,
+        ``if_busy`` says whether to ``wait`` or to ``refuse``. Arms that cannot run here are all named at once in a
+        BenchError, or with ``keep_going`` left out.
         """
         from unibeam_nb.bench import run_experiment
 
-        plan = self.plan(name, arms=arms, against=against, blocks=blocks, warmup=warmup, seed=seed, mem_mb=mem_mb,
-                         vcpus=vcpus, http=http, until=until, deadline=deadline, accelerator=accelerator, toml=toml)
-        build = self.named(plan.source)
-        with step("Building the images of every arm"):
-            images = {str(arm): self._image(build, arm.target, arm.flavour, arm.extras) for arm in plan.arms}
-        stem = experiment or f"{plan.source}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        if if_busy not in IF_BUSY:
+            raise UsageError(f"if_busy = {if_busy!r} makes no sense.", f"Choose one of {', '.join(IF_BUSY)}.")
+        chosen = plan or self.plan(name, toml=toml, **options)
+        stem = experiment or f"{chosen.source}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", stem):
             raise UsageError(f"{stem!r} cannot be the name of an experiment.", "Use letters, digits, '.', '-' and '_'.")
-        return run_experiment(plan, images, self.store, self.store.directory("experiments") / f"{stem}.jsonl")
+        with step("Building the images of every arm"):
+            chosen, images, absent = images_of_cases(self, chosen, keep_going=keep_going)
+        return run_experiment(chosen, images, self.store, self.store.directory("experiments") / f"{stem}.jsonl",
+                              wait=if_busy == "wait", bounds=_bounds, left_out={a.arm: a.why for a in absent})
 
-    def plan(self, name: str | None = None, *, arms: tuple[str, ...] = (), against: tuple[str, ...] = (),
-             toml: str | None = None, blocks: int = 10, warmup: int = 1, seed: int | None = None,
-             mem_mb: int = 256, vcpus: int = 1, http: str | None = None, until: str | None = None,
-             deadline: float = 120.0, accelerator: str = "auto") -> Plan:
-        """The plan that :meth:`bench` would run, for looking at before anything runs."""
-        from unibeam_nb.bench.plan import make_plan, plan_from_toml
+    def plan(self, name: str | None = None, *, toml: str | None = None, **options: Unpack[PlanOptions]) -> Plan:
+        """The plan that :meth:`bench` would run, for looking at before anything runs.
+
+        With ``within`` (a part of the ratio, 0.05 for 5 %) the experiment ends when every ratio to ``baseline`` is
+        known that closely, at the latest after ``blocks``; ``factors`` maps a factor to its values.
+        """
+        from unibeam_nb.bench.planfile import plan_from_toml
 
         if toml is not None and toml.strip():
             return plan_from_toml(toml, source=name, ports=self.named(name).release.ports if name else ())
         if name is None:
             raise UsageError("Say what to measure.", "Name a build, for example '%unibeam bench hello -n 10'.")
-        first = arms or ("linux@qemu",)
-        chosen = tuple(dict.fromkeys(parse_arm(arm) for arm in (*first, *(against or _DEFAULT_RIVALS))))
-        ports = self.named(name).release.ports
-        return make_plan(name, chosen, blocks=blocks, warmup=warmup, seed=seed, mem_mb=mem_mb, vcpus=vcpus,
-                         probe=Probe.parse(http, ports) if http else None,
-                         until=until or ("http" if http else None), deadline=deadline, accelerator=accelerator)
+        return plan_of(name, self.named(name).release.ports, options)
+
+    def preview(self, plan: Plan) -> Preview:
+        """What ``plan`` will cost on this host: boots, about how long, and which arms cannot run."""
+        from unibeam_nb.bench import preview
+
+        build = self.named(plan.source)
+        earlier = [(arm_of(exp, s), s) for exp in self._earlier() for s in exp.samples if s.kind == "boot"]
+        plan = plan if plan.until != "auto" else dataclasses.replace(
+            plan, until="http" if build.release.ports or plan.probe else "app")
+        return preview(plan, earlier, absent_arms(plan))
+
+    def _earlier(self) -> list[Experiment]:
+        """The experiments of this store, oldest first."""
+        from unibeam_nb.bench import list_experiments
+
+        return list_experiments(self.store) if (self.store.state / "experiments").is_dir() else []
 
     def experiments(self) -> list[str]:
         """The names of the experiments on disk, oldest first."""
@@ -99,3 +118,11 @@ class Experiments(Builds):
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
         return write_report(chosen, path or Path(f"{chosen.name}.html"))
+
+
+def _bounds(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """The ratio of two series and the ends of its interval, for the stop rule."""
+    from unibeam_nb.analysis.intervals import ratio_interval
+
+    found = ratio_interval(first, second)
+    return found.value, found.low, found.high

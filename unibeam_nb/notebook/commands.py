@@ -108,16 +108,28 @@ BOOT = Command(
 BENCH = Command(
     "bench", "measure arms against each other in randomised blocks",
     (Positional("name", "what was built, or a plan in a .toml file", completes="names"),),
-    (Option(("--on",), "the arms to measure", "LIST", "list", completes="arms"),
+    (Option(("--on",), "the arms to measure: ARM or LABEL=ARM", "LIST", "list", completes="arms"),
      Option(("--against",), "the arms to compare them with", "LIST", "list", completes="arms"),
      Option(("-n", "--blocks"), "blocks: how often each arm is booted", "N", "count"),
      Option(("--warmup",), "blocks before these that no statistic uses", "N", "count"),
      Option(("--seed",), "seed of the order of the arms", "N", "count"),
      _MEM, _VCPUS, _ACCEL, _HTTP, _UNTIL, _DEADLINE,
+     Option(("--vary",), "also vary something besides the arm: mem_mb, vcpus, kernel, flags or erts", "FACTOR=A,B",
+            "list"),
+     Option(("--within",), "end when the interval of every ratio to the baseline is narrower than this: 5% or 0.05; "
+            "-n is then the most blocks", "PART"),
+     Option(("--baseline",), "the arm that the ratios of --within are to", "ARM", completes="arms"),
      Option(("--experiment",), "the experiment's name; one that exists is continued", "NAME",
-            completes="experiments")),
+            completes="experiments"),
+     Option(("--dry-run",), "show the plan, how long it will take, and what cannot run here; measure nothing",
+            kind="switch"),
+     Option(("--keep-going",), "leave out the arms that cannot run here", kind="switch"),
+     Option(("--if-busy",), "what to do where another measurement runs on this host", "WHAT",
+            choices=("wait", "refuse"))),
     "an experiment as TOML",
-    ("bench hello --against oci+slim@podman,release@process -n 30", "bench plan.toml"))
+    ("bench hello --against oci+slim@podman,release@process -n 30", "bench plan.toml --dry-run",
+     "bench hello --vary mem_mb=64,128 --within 5% --baseline release@process",
+     "bench hello --on a=release@process --against b=release@process"))
 
 CHART = Command(
     "chart", "draw an experiment",

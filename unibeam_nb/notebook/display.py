@@ -20,7 +20,7 @@ from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, 
 from unibeam_nb.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from unibeam_nb.bench import Experiment
+    from unibeam_nb.bench import Experiment, Preview
     from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.lab import Build, Machines
     from unibeam_nb.machine import Machine
@@ -143,14 +143,24 @@ def experiment_sheet(experiment: Experiment) -> Sheet:
         told = [str(host[key]) for key in ("cpu", "distribution") if host.get(key)]
         facts.append(("host", ", ".join([*told, *(["virtualised"] if host.get("virtualised") else [])])))
     until = experiment.until
-    rows = tuple(_arm_row(arm, [s for s in experiment.samples if s.arm == arm and not s.warmup], until)
-                 for arm in experiment.arms)
+    rows = tuple(_arm_row(arm, [s for s in experiment.samples if s.case == arm and not s.warmup
+                                 and s.kind == "boot"], until) for arm in experiment.plan.names)
     table = Table(("arm", "n", f"median to {until}", "least", "most", "memory", "shipped", "failed"), rows,
                   numeric=frozenset(range(1, 8)))
     notes = [Folded(f"Notes ({len(experiment.notes)})", "\n".join(experiment.notes))] if experiment.notes else []
-    failures = "\n".join(f"{s.arm}, block {s.block}: {s.error}" for s in experiment.failed)
+    failures = "\n".join(f"{s.case}, block {s.block}: {s.error}" for s in experiment.failed)
     failed = [Folded(f"Failed boots ({len(experiment.failed)})", failures)] if failures else []
     return Sheet(f"Experiment {experiment.name}", tuple(facts), (table, *failed, *notes))
+
+
+def preview_sheet(preview: Preview) -> Sheet:
+    costs = tuple((cost.case.name, format_seconds(cost.each), f"{cost.samples} earlier samples" if cost.samples > 1 else
+                   "one earlier sample" if cost.samples else "a guess") for cost in preview.costs)
+    blocks = [Table(("arm", "a sample takes", "known from"), costs, numeric=frozenset((1,)))]
+    if preview.absent:
+        blocks.append(Table(("cannot run here", "why"), tuple((a.arm, a.why) for a in preview.absent)))
+    first, *rest = preview.lines()[:-1 - len(preview.absent) if preview.absent else None]
+    return Sheet(first, tuple(("", line.strip()) for line in rest), tuple(blocks))
 
 
 def _arm_row(arm: str, samples: list[Sample], until: str) -> tuple[str, ...]:
@@ -224,6 +234,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
+    ("unibeam_nb.bench.preview", "Preview"): preview_sheet,
     ("unibeam_nb.doctor", "Diagnosis"): diagnosis_sheet,
     ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
     ("unibeam_nb.notebook.results", "Verdicts"): verdicts_sheet,

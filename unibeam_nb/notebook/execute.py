@@ -20,6 +20,7 @@ from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Save
 if TYPE_CHECKING:
     from unibeam_nb.analysis.chart import Chart
     from unibeam_nb.lab import Build, Lab
+    from unibeam_nb.lab.plans import PlanOptions
 
 
 @dataclass(frozen=True)
@@ -126,22 +127,57 @@ def _bench(lab: Lab, given: _Given) -> Any:
         name = None
     if toml is not None and toml.strip():
         _refuse_flags_of_the_plan(given)
+    options: PlanOptions = {
+        "arms": given.many("on"), "against": given.many("against"), "blocks": _blocks(given),
+        "warmup": given.value("warmup", 1), "seed": given.value("seed"), "mem_mb": given.value("mem"),
+        "vcpus": given.value("vcpus"), "http": given.text("http"), "until": given.text("until"),
+        "deadline": given.value("deadline"), "accelerator": given.value("accel"),
+        "factors": _factors(given.many("vary")), "within": _part(given.text("within")),
+        "baseline": given.text("baseline")}
+    if given.switch("dry_run"):
+        return lab.preview(lab.plan(name, toml=toml, **options))
     try:
-        return lab.bench(
-            name, arms=given.many("on"), against=given.many("against"), blocks=given.value("blocks"),
-            warmup=given.value("warmup", 1), seed=given.value("seed"), mem_mb=given.value("mem"),
-            vcpus=given.value("vcpus"), http=given.text("http"), until=given.text("until"),
-            deadline=given.value("deadline"), accelerator=given.value("accel"), toml=toml,
-            experiment=given.text("experiment"))
+        return lab.bench(name, toml=toml, experiment=given.text("experiment"), keep_going=given.switch("keep_going"),
+                         if_busy=given.value("if_busy", "wait"), **options)
     except (Cancelled, KeyboardInterrupt):
         # The journal has every finished sample, which somebody who just pressed Ctrl-C will want to hear.
         raise Cancelled(hint="The boots measured so far are kept; --experiment NAME goes on with them.") from None
 
 
+def _blocks(given: _Given) -> int | None:
+    """The number of blocks; with a stop rule the user's own word only, which is then the cap."""
+    return given.value("blocks") if given.was_given("blocks") or not given.was_given("within") else None
+
+
+def _part(text: str | None) -> float | None:
+    """``5%`` or ``0.05`` as 0.05."""
+    if text is None:
+        return None
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a part of a ratio.", "Write it as in --within 5%") from None
+
+
+def _factors(words: tuple[str, ...]) -> dict[str, list[str]]:
+    """``mem_mb=64,128`` as values by factor; a factor may be written more than once."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        key, equals, values = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} does not say what to vary.", "Write it as in --vary mem_mb=64,128")
+        found.setdefault(key, []).extend(values.split(","))
+    return found
+
+
+RUN_OPTIONS = ("experiment", "dry_run", "keep_going", "if_busy")
+"""The flags of ``bench`` that say how to run a plan, and do not belong into it."""
+
+
 def _refuse_flags_of_the_plan(given: _Given) -> None:
     """Beside a plan in TOML a flag would be passed over in silence, which is worse than an error."""
     for option in COMMANDS["bench"].options:
-        if option.key != "experiment" and given.was_given(option.key):
+        if option.key not in RUN_OPTIONS and given.was_given(option.key):
             raise UsageError(f"{option.flags[-1]} cannot stand beside a plan in TOML.", "Write it into the plan.")
 
 
