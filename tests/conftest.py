@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from unibeam_nb.store import Store
 
 # A shell that runs the tests in the background starts them deaf to SIGINT, and their children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says something about the host's other work, not about the code.
+settings.register_profile("unibeam", deadline=None)
+settings.load_profile("unibeam")
 
 
 @pytest.fixture(scope="session")
