@@ -62,7 +62,7 @@ def test_the_emulator_is_told_what_erlexec_would_tell_it() -> None:
     assert emulator_words(launch, ("+SDcpu", "1:1"), "/r", "/s") == (
         "/r/erts-13.1.5/bin/beam.smp", "-SDcpu", "1:1", "-S", "1:1", "-sbwt", "none", "-Bd", "-P", "9",
         "--", "-root", "/r", "-bindir", "/r/erts-13.1.5/bin", "-progname", "erl", "--", "-home", "/s",
-        "--", "-noinput", "-boot", "/r/x")
+        "--", "-noshell", "-noinput", "-boot", "/r/x")
 
 
 def test_flags_of_the_environment_become_words() -> None:

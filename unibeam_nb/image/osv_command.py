@@ -71,8 +71,11 @@ def emulator_words(launch: Launch, first: Sequence[str] = (), root: str = IMAGE_
             if at + 1 < len(words) and words[at + 1][:1] not in ("-", "+"):
                 at += 1
                 flags.append(words[at])
+        elif word == "-env" and at + 2 < len(words):
+            raise ImageError(f"The release sets the variable {words[at + 1]} with -env, which only erlexec reads.",
+                             "Set it at boot: --env KEY=VALUE.")
         else:
-            plain.append(word)
+            plain += ("-noshell", word) if word == "-noinput" else (word,)
         at += 1
     return (f"{binaries}/beam.smp", *flags, "--", "-root", root, "-bindir", binaries, "-progname", "erl",
             "--", "-home", state, "--", *plain)

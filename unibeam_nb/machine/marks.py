@@ -63,12 +63,13 @@ def with_kernel(marks: Mapping[str, Mark]) -> dict[str, Mark]:
     A kernel prints nothing we could trust before PID 1 runs, so the instant at which it began is where its
     own monotonic clock, read by the ``init`` mark, was zero: arrival of ``init`` minus that clock. Loading and
     unpacking the kernel come before that instant. It is never put before ``vmm``: a guest clock may run fast.
-    Only a machine with an ``init`` mark has a kernel of its own.
+    OSv has no PID 1, and the first mark of a machine on it is ``beam``. Only a machine with a mark ``init`` or ``vmm``
+    has a kernel of its own: elsewhere the program's clock is the host's.
     """
     found = dict(marks)
-    init = found.get("init")
-    if init is not None and init.guest is not None:
-        began = max(init.at - init.guest, found["vmm"].at if "vmm" in found else 0.0)
+    first = found.get("init") or (found.get("beam") if "vmm" in found else None)
+    if first is not None and first.guest is not None:
+        began = max(first.at - first.guest, found["vmm"].at if "vmm" in found else 0.0)
         found["kernel"] = Mark("kernel", began, 0.0)
     return {name: found[name] for name in MARKS if name in found}
 
