@@ -17,7 +17,7 @@ TARGETS = ("linux", "osv", "oci", "release")
 FLAVOURS = ("scratch", "slim")
 """Flavours of the ``oci`` target: release + libraries only, or a minimal Debian root below them."""
 
-RUNNERS = ("qemu", "podman", "crun", "process")
+RUNNERS = ("qemu", "uml", "podman", "crun", "runc", "runsc", "process")
 
 RESUME = "resume"
 """The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
@@ -49,6 +49,10 @@ class Arm:
             raise UsageError(f"{runner} cannot run a {target} image.",
                              f"{target} runs on {', '.join(RUNNERS_OF[target])}.")
         known = options_of(target)
+        elsewhere = [option for option in options if runner not in ONLY_ON.get(option, RUNNERS)]
+        if elsewhere and elsewhere[0] in known:
+            raise UsageError(f"{runner} has no option {elsewhere[0]!r}.",
+                             f"It is for {', '.join(ONLY_ON[elsewhere[0]])} only.")
         for option in options:
             if option not in known:
                 raise UsageError(f"{text.strip()!r} has the unknown option {option!r}.",
@@ -72,12 +76,17 @@ class Arm:
         """The options besides the flavour."""
         return tuple(o for o in self.options if o not in FLAVOURS)
 
+    @property
+    def own_network(self) -> bool:
+        """Whether the machine has a network of its own, into which a port of the host is forwarded."""
+        return self.target in ("linux", "osv")
+
     def __str__(self) -> str:
         return "+".join((self.target, *self.options)) + "@" + self.runner
 
 
 RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("qemu",), "osv": ("qemu",), "oci": ("podman", "crun"), "release": ("process",)}
+    "linux": ("qemu", "uml"), "osv": ("qemu",), "oci": ("podman", "crun", "runc", "runsc"), "release": ("process",)}
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
@@ -88,13 +97,18 @@ kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the sh
 emulator without a JIT."""
 
 
+ONLY_ON: Mapping[str, tuple[str, ...]] = {"tiny": ("qemu",), "small": ("qemu",), RESUME: ("qemu",)}
+"""The runners of options that not every runner of their target has."""
+
+
 def options_of(target: str) -> tuple[str, ...]:
     """Every word that may follow ``+`` behind ``target``."""
     return (*(FLAVOURS if target == "oci" else ()), *OPTIONS_OF[target])
 
 
 DEFAULT_ARM_OF: Mapping[str, str] = {
-    "qemu": "linux@qemu", "podman": "oci+scratch@podman", "crun": "oci+scratch@crun", "process": "release@process"}
+    runner: ("+".join((target, *FLAVOURS[:1])) if target == "oci" else target) + f"@{runner}"
+    for target in reversed(TARGETS) for runner in RUNNERS_OF[target]}
 """The arm meant by ``--on RUNNER`` alone."""
 
 

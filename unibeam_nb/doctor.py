@@ -76,8 +76,11 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("linux images", ("apt-get", "dpkg-deb", "depmod")),
     ("tiny kernels", ("make", "gcc", "ld", "flex", "bison", "bc", "xz", "lz4")),
     ("QEMU", ("qemu-system-x86_64",)),
-    ("podman", ("podman",)),
+    ("uml", ("linux.uml", "slirp4netns")),
+    ("podman", ("podman", "crun")),
     ("crun", ("crun",)),
+    ("runc", ("runc",)),
+    ("runsc", ("runsc",)),
     ("slim oci images", ("mmdebstrap",)),
     ("lean emulators", ("make", "musl-gcc", "perl", "dpkg-source")),
 )
@@ -98,24 +101,22 @@ def of_programs(name: str, commands: tuple[str, ...]) -> Capability:
     """A capability that takes programs: the first one's version, or which are missing and how to install them."""
     absent = [command for command in commands if tools.locate(command) is None]
     if absent:
-        packages = dict.fromkeys(p for c in absent for p in (tools.TOOLS[c].packages if c in tools.TOOLS else (c,)))
         verb = "is" if len(absent) == 1 else "are"
-        return Capability(name, "missing", f"{' and '.join(absent)} {verb} not on this host", _install(*packages))
+        return Capability(name, "missing", f"{' and '.join(absent)} {verb} not on this host",
+                          tools.install_command(*absent))
     try:
         version = tools.version(commands[0])
     except (UnibeamError, OSError) as error:
         return Capability(name, "missing", f"{commands[0]} is here but does not run: {_sentence(error)}",
-                          _install(*tools.TOOLS[commands[0]].packages, reinstall=True))
+                          _reinstall(commands[0]))
     if version == "unknown":
         return Capability(name, "limited", f"{commands[0]} does not tell its version, so it may be broken",
-                          _install(*tools.TOOLS[commands[0]].packages, reinstall=True))
+                          _reinstall(commands[0]))
     return Capability(name, "works", f"{commands[0]} {version}")
 
 
-def _install(*packages: str, reinstall: bool = False) -> str:
-    sudo = "" if os.geteuid() == 0 else "sudo "
-    how = "--reinstall" if reinstall else "--no-install-recommends"
-    return f"{sudo}apt-get install {how} {' '.join(packages)}"
+def _reinstall(command: str) -> str:
+    return tools.install_command(command).replace("--no-install-recommends", "--reinstall")
 
 
 def _sentence(error: Exception) -> str:

@@ -133,8 +133,8 @@ class Image:
     what would travel over a network (compressed); ``unpacked_bytes`` what it is when it runs.
     ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
     ``origin`` is the release's own (:class:`Release`): images of equal origin do the same work.
-    ``platform`` is the virtual machine its kernel is for, ``pci`` or ``mmio``; ``processors`` how many of those it can
-    use, None for any number.
+    ``platform`` is the virtual machine its kernel is for, ``pci``, ``mmio`` or ``uml``; ``processors`` how many of
+    those it can use, None for any number.
     """
 
     name: str

@@ -52,10 +52,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def spawn(argv: Sequence[str | Path], *, stdout: IO[Any] | int = subprocess.DEVNULL,
           stderr: IO[Any] | int = subprocess.STDOUT, stdin: IO[Any] | int = subprocess.DEVNULL,
           cwd: Path | None = None, env: Mapping[str, str] | None = None,
-          clean_env: bool = False) -> subprocess.Popen[bytes]:
+          clean_env: bool = False, passes: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own and return at once.
 
-    ``env`` is added to the minimal environment, or is all of it with ``clean_env``.
+    ``env`` is added to the minimal environment, or is all of it with ``clean_env``; ``passes`` are file descriptors
+    that it inherits besides the three standard ones.
     Raises ToolMissing when the program does not exist.
     """
     words = tuple(str(word) for word in argv)
@@ -65,7 +66,7 @@ def spawn(argv: Sequence[str | Path], *, stdout: IO[Any] | int = subprocess.DEVN
         raise ToolMissing(f"{words[0]} is not on this host.", "Run 'unibeam doctor' to see what is missing.") from error
     child: subprocess.Popen[bytes] = subprocess.Popen(
         command.formulate(), stdout=stdout, stderr=stderr, stdin=stdin, cwd=cwd, start_new_session=True,
-        env=dict(env or {}) if clean_env else environment(env))
+        env=dict(env or {}) if clean_env else environment(env), pass_fds=passes)
     return child
 
 

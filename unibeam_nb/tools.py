@@ -18,6 +18,7 @@ class Tool:
     """One program: the Debian and Ubuntu packages it comes from, what it is for, how it tells its version.
 
     ``says`` is the word before its version, for programs that tell others' versions first.
+    ``elsewhere`` says where it is to be had when it comes from no package.
     """
 
     command: str
@@ -25,6 +26,7 @@ class Tool:
     purpose: str
     version: tuple[str, ...] = ("--version",)
     says: str = ""
+    elsewhere: str = ""
 
 
 TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
@@ -35,8 +37,13 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("mix", ("elixir",), "releases from mix projects", says="Mix"),
     Tool("musl-gcc", ("musl-tools", "gcc"), "compiling the image's own PID 1 and the lean emulator"),
     Tool("qemu-system-x86_64", ("qemu-system-x86",), "booting linux images"),
+    Tool("linux.uml", ("user-mode-linux",), "booting linux images without KVM"),
+    Tool("slirp4netns", ("slirp4netns",), "the network of linux images on uml"),
     Tool("podman", ("podman",), "running oci images as people ship them"),
     Tool("crun", ("crun",), "running oci images with the runtime alone"),
+    Tool("runc", ("runc",), "running oci images with the runtime alone"),
+    Tool("runsc", (), "running oci images in gVisor's own kernel",
+         elsewhere="see https://gvisor.dev/docs/user_guide/install/"),
     Tool("mmdebstrap", ("mmdebstrap",), "the slim oci flavour's Debian root"),
     Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
     Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),
@@ -65,7 +72,8 @@ def install_command(*commands: str) -> str:
     """The exact command that installs ``commands`` on Debian or Ubuntu."""
     packages = dict.fromkeys(p for c in commands for p in (TOOLS[c].packages if c in TOOLS else (c,)))
     sudo = "" if os.geteuid() == 0 else "sudo "
-    return f"{sudo}apt-get install --no-install-recommends {' '.join(packages)}"
+    install = [f"{sudo}apt-get install --no-install-recommends {' '.join(packages)}"] if packages else []
+    return "; ".join((*install, *(TOOLS[c].elsewhere for c in commands if c in TOOLS and TOOLS[c].elsewhere)))
 
 
 def locate(command: str) -> Path | None:

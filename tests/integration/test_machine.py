@@ -20,6 +20,7 @@ import pytest
 
 from unibeam_nb.errors import BootFailed, Cancelled, MachineError, PortInUse
 from unibeam_nb.image import build_image
+from unibeam_nb.image.uml import uml_kernel
 from unibeam_nb.machine import BootOptions, Machine, boot, clean, find_machine, machines, proc, prove_accelerator
 from unibeam_nb.machine.accelerator import boot_tiny
 from unibeam_nb.machine.podman import places
@@ -61,13 +62,15 @@ accept(Listen) ->
     accept(Listen).
 """
 
-TARGETS = {"qemu": ("linux", ""), "podman": ("oci", "scratch"), "crun": ("oci", "scratch"), "process": ("release", "")}
+CONTAINERS = ("podman", "crun", "runc")
+TARGETS = {"qemu": ("linux", ""), "uml": ("linux", ""), **dict.fromkeys(CONTAINERS, ("oci", "scratch")),
+           "process": ("release", "")}
 RUNNERS = tuple(TARGETS)
-CONTAINERS = ("podman", "crun")
 
 IN_HOST_KERNEL = ["spawn", "beam", "app", "http"]
-MARKS = {"qemu": ["spawn", "vmm", "kernel", "init", "beam", "app", "http"],
-         "podman": IN_HOST_KERNEL, "crun": IN_HOST_KERNEL, "process": IN_HOST_KERNEL}
+MARKS = {**dict.fromkeys(RUNNERS, IN_HOST_KERNEL),
+         "qemu": ["spawn", "vmm", "kernel", "init", "beam", "app", "http"],
+         "uml": ["spawn", "kernel", "init", "beam", "app", "http"]}
 
 ANSWERED = BootOptions(probe=Probe(8080), until="http")
 
@@ -81,7 +84,7 @@ def place(store: Store, fresh_store: Store) -> Store:
 def image_of(store: Store, runner: str) -> Image:
     release = release_from_cell(store, "hello", HELLO, ports=(8080,))
     target, flavour = TARGETS[runner]
-    return build_image(store, release, target, flavour)
+    return build_image(store, release, target, flavour, kernel=uml_kernel() if runner == "uml" else None)
 
 
 @contextmanager

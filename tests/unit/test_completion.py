@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from unibeam_nb.arms import Arm
+from unibeam_nb.arms import RUNNERS_OF, Arm
 from unibeam_nb.lab import Lab
 from unibeam_nb.notebook.commands import COMMANDS, Completes
 from unibeam_nb.notebook.completion import ARMS, LabNames, candidates
@@ -91,8 +91,8 @@ def test_files_are_offered_after_from(tmp_path: Path) -> None:
     ("x = %unibeam bo", ["x = %unibeam boot"]),
     ("a = 1\nx = %unibeam chart st", ["a = 1\nx = %unibeam chart stages"]),
     ("%unibeam boot hello --vc", ["%unibeam boot hello --vcpus"]),
-    ("%%unibeam boot hello --on oci+sl", ["%%unibeam boot hello --on oci+slim@podman",
-                                         "%%unibeam boot hello --on oci+slim@crun"]),
+    ("%%unibeam boot hello --on oci+sl", [f"%%unibeam boot hello --on oci+slim@{runner}"
+                                         for runner in RUNNERS_OF["oci"]]),
     ("%unibeam bench x --on linux@qemu,rel", ["%unibeam bench x --on linux@qemu,release@process"]),
     ("%unibeam build x --target=oci+sc", ["%unibeam build x --target=oci+scratch"]),
     ("%unibeam chart boot -", ["%unibeam chart boot -o", "%unibeam chart boot --output", "%unibeam chart boot -h"]),

@@ -72,6 +72,12 @@ def test_every_program_the_doctor_knows_has_a_package(commands: tuple[str, ...])
     assert set(commands) <= set(tools.TOOLS)
 
 
+def test_what_comes_from_no_package_is_said_where_it_is(bin_directory: Path) -> None:
+    found = of_programs("runsc", ("runsc",))
+    assert (found.state, found.detail) == ("missing", "runsc is not on this host")
+    assert found.install == "see https://gvisor.dev/docs/user_guide/install/"
+
+
 UNPROVED = Capability("accelerator", "limited", "not proved on this host since it started")
 
 

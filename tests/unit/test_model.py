@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibeam_nb.arms import FLAVOURS, OPTIONS_OF, RUNNERS_OF, Arm
+from unibeam_nb.arms import FLAVOURS, ONLY_ON, OPTIONS_OF, RUNNERS, RUNNERS_OF, Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.jsonable import from_json, to_json
 from unibeam_nb.model import MARK_LINE, Launch, Memory, Part, Probe, Sample
@@ -14,12 +14,19 @@ from unibeam_nb.units import format_bytes, format_seconds
 
 ARMS = [f"{target}{option}@{runner}" for target, runners in RUNNERS_OF.items() for runner in runners
         for flavour in ([f"+{f}" for f in FLAVOURS] if target == "oci" else [""])
-        for option in (flavour, *(f"{flavour}+{extra}" for extra in OPTIONS_OF[target]))]
+        for option in (flavour, *(f"{flavour}+{extra}" for extra in OPTIONS_OF[target]
+                                   if runner in ONLY_ON.get(extra, RUNNERS)))]
 
 
 @pytest.mark.parametrize("text", ARMS)
 def test_an_arm_reads_back_as_it_was_written(text: str) -> None:
     assert str(Arm.parse(text)) == text
+
+
+def test_an_option_is_refused_on_a_runner_that_has_it_not() -> None:
+    with pytest.raises(UsageError) as caught:
+        Arm.parse("linux+lean+tiny@uml")
+    assert (caught.value.message, caught.value.hint) == ("uml has no option 'tiny'.", "It is for qemu only.")
 
 
 def test_options_are_written_in_one_order_and_a_flavour_comes_first() -> None:
@@ -37,8 +44,8 @@ def test_a_container_without_flavour_is_the_scratch_one() -> None:
      "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."),
     ("minix@qemu", "'minix@qemu' names the unknown target 'minix'.", "The targets are linux, osv, oci, release."),
     ("linux@vmware", "'linux@vmware' names the unknown runner 'vmware'.",
-     "The runners are qemu, podman, crun, process."),
-    ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu."),
+     "The runners are qemu, uml, podman, crun, runc, runsc, process."),
+    ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu, uml."),
     ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.", "Options of oci are scratch, slim, lean."),
     ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.",
      "Options of linux are tiny, small, lean, resume."),

@@ -57,11 +57,11 @@ def tool_versions(runners: Iterable[str]) -> dict[str, str]:
     Raises ToolMissing when a runner's program is not there, before anything is measured.
     """
     from unibeam_nb import __version__, tools
+    from unibeam_nb.machine.available import NEEDS
 
-    programs = {"qemu": ("qemu-system-x86_64",), "podman": ("podman",), "crun": ("crun",)}
     found = {"unibeam": __version__, "python": platform.python_version()}
     for runner in sorted(set(runners)):
-        for program in programs.get(runner, ()):
+        for program in NEEDS.get(runner, ()):
             found[program] = tools.version(program)
     return found
 

@@ -42,8 +42,8 @@ class Kernel:
     """A kernel to boot. ``path`` is a bzImage; ``modules`` its ``lib/modules/VERSION`` directory, or None when
     everything is built in; ``source`` says where it came from.
 
-    ``platform`` is the machine it is for: ``pci`` (q35) or ``mmio`` (microvm). ``processors`` is how many it can use,
-    None for any number; ``unpacks`` are the compressions of an initramfs that it knows."""
+    ``platform`` is the machine it is for: ``pci`` (q35), ``mmio`` (microvm) or ``uml``. ``processors`` is how many it
+    can use, None for any number; ``unpacks`` are the compressions of an initramfs that it knows."""
 
     name: str
     version: str

@@ -53,6 +53,8 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
         assert kernel is not None
         whole = compose(release, libraries, init, modules)
         shutil.copyfile(kernel.path, place / "kernel")
+        if kernel.platform == "uml":
+            (place / "kernel").chmod(0o755)  # This kernel is a program, and runs from here.
         with step("Packing the initramfs"):
             _write(place / "initramfs", whole, compression)
         sizes = (Part("linux kernel", (place / "kernel").stat().st_size), *parts(whole))

@@ -73,8 +73,9 @@ class Builds:
         return release_from_cell(self.store, name, text, language=language, ports=ports,
                                  applications=applications, flags=flags)
 
-    def _image(self, build: Build, target: str, flavour: str, options: tuple[str, ...] = ()) -> Image:
-        """The image of ``build`` that an arm of this target, flavour and options runs."""
+    def _image(self, build: Build, target: str, flavour: str, options: tuple[str, ...] = (),
+               runner: str | None = None) -> Image:
+        """The image of ``build`` that an arm of this target, flavour and options runs on ``runner``."""
         from unibeam_nb.image import build_image
 
         release = self.on_erts(build.release, "lean" if "lean" in options else None)
@@ -83,7 +84,7 @@ class Builds:
         if target != "linux":
             return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
         small = "small" in options
-        kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel)
+        kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel, runner)
         image = build_image(self.store, release, target, flavour, kernel=kernel,
                             options=tuple(word for word in options if word != RESUME),
                             compression="xz" if small else build.compression)
@@ -98,7 +99,7 @@ class Builds:
 
     def image(self, build: Build, arm: Arm) -> Image:
         """The image of ``build`` that ``arm`` runs, made if it is not in the store."""
-        return self._image(build, arm.target, arm.flavour, arm.extras)
+        return self._image(build, arm.target, arm.flavour, arm.extras, arm.runner)
 
     def on_erts(self, release: Release, wanted: str | None) -> Release:
         """The release on the emulator called ``wanted``."""
@@ -118,11 +119,16 @@ class Builds:
         name = wanted if wanted is not None and is_tiny(wanted) else "tiny"
         return tiny_from_name(self.store, profiled(name, "size") if small else name)
 
-    def _kernel(self, wanted: str | None) -> Kernel | None:
-        """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one."""
+    def _kernel(self, wanted: str | None, runner: str | None = None) -> Kernel | None:
+        """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one.
+        Whatever is wanted, a runner may have a kernel of its own."""
         from unibeam_nb.image.kernels import kernel_from_path, known_kernels
         from unibeam_nb.image.tiny import is_tiny, tiny_from_name
 
+        if runner == "uml":
+            from unibeam_nb.image.uml import uml_kernel
+
+            return uml_kernel()
         if wanted is None or wanted == "stock":
             return None
         known = {kernel.name: kernel for kernel in known_kernels(self.store)}

@@ -55,7 +55,7 @@ class Running(Builds):
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env))
-        image = self._image(build, chosen.target, chosen.flavour, chosen.extras)
+        image = self._image(build, chosen.target, chosen.flavour, chosen.extras, chosen.runner)
         with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)
 

@@ -10,7 +10,8 @@ from unibeam_nb.arms import RUNNERS
 from unibeam_nb.errors import UsageError
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "qemu": ("qemu-system-x86_64",), "podman": ("podman", "crun"), "crun": ("crun",), "process": ()}
+    "qemu": ("qemu-system-x86_64",), "uml": ("linux.uml", "slirp4netns"), "podman": ("podman", "crun"),
+    "crun": ("crun",), "runc": ("runc",), "runsc": ("runsc",), "process": ()}
 """The programs that each runner takes."""
 
 

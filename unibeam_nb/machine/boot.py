@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from unibeam_nb import process
-from unibeam_nb.arms import RESUME, Arm
+from unibeam_nb.arms import RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
 from unibeam_nb.machine import children, diagnose, ports, proc, registry, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
@@ -47,8 +47,12 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     BootFailed when it did not reach its mark. Then, and on Ctrl-C or Cancelled, nothing is left running.
     """
     arm = Arm.parse(f"{image.kind}@{runner}")
+    if (image.platform == "uml") is not (runner == "uml") and image.target == "linux":
+        raise UsageError(f"The kernel of {image.name} does not run on {runner}.",
+                         f"Build the image for it: its kernel is {image.kernel}.")
     if image.processors is not None and options.vcpus > image.processors:
         raise UsageError(f"The kernel of {image.name} uses {image.processors} processor of {options.vcpus}.",
+                         "Leave out --vcpus." if runner == "uml" else
                          "Leave out --vcpus, or build with a kernel for more: --kernel tiny+smp.")
     with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
         accelerator = "native"
@@ -97,7 +101,7 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
         live = [m for m in (Machine(store, r, d) for r, d in registry.records(store)) if m.alive]
         chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
         owners = {host: m.name for m in live for host in m.ports.values()}
-        pairs = ports.settle(_wanted(image, options), arm.runner, owners)
+        pairs = ports.settle(_wanted(image, options), arm, owners)
         directory = registry.make_directory(store)
         seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs,
                     taken)
@@ -142,8 +146,11 @@ def _cleared_on_failure(seat: Seat, record: Record) -> Iterator[None]:
 
 def _start(seat: Seat, record: Record) -> Machine:
     runner = RUNNERS[seat.arm.runner]
-    start = runner.prepare(seat)
     with ExitStack() as stack:
+        start = runner.prepare(seat)
+        passed = stack.enter_context(ExitStack())
+        for handle in start.passes:
+            passed.callback(os.close, handle)
         follower = stack.enter_context(Follower(seat.directory / CONSOLE))
         prober = None
         if seat.options.until == "http" and (probe := seat.options.probe):
@@ -152,7 +159,8 @@ def _start(seat: Seat, record: Record) -> Machine:
         checkpoint()
         spawned = time.monotonic()
         child = process.spawn(start.argv, stdout=output, cwd=start.cwd or seat.directory, env=dict(start.env),
-                              clean_env=start.clean_env)
+                              clean_env=start.clean_env, passes=start.passes)
+        passed.close()
         children.adopt(child)
         record = dataclasses.replace(record, process=_identity(child))
         registry.write(seat.directory, record)
@@ -257,7 +265,7 @@ def _limited(seat: Seat) -> bool:
     from unibeam_nb import tools
     from unibeam_nb.machine import ways
 
-    if seat.arm.runner in ("podman", "crun"):
+    if seat.arm.target == "oci":
         way = ways.remembered(seat.store, tools.find(seat.arm.runner))
         return way is not None and way.cgroups
-    return seat.arm.runner == "qemu"
+    return seat.arm.runner in RUNNERS_OF["linux"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from unibeam_nb.arms import RESUME
+from unibeam_nb.arms import RESUME, RUNNERS_OF
 from unibeam_nb.errors import BootFailed, MachineError, PortInUse
 from unibeam_nb.model import MARK_LINE, MARKS, Mark
 from unibeam_nb.units import format_seconds
@@ -29,7 +29,8 @@ _OSV_DIED = re.compile(r"Aborted\b|Assertion failed|page fault outside applicati
                        r"|Out of memory|trapped in|general protection fault", re.IGNORECASE)
 _OSV_MEMORY = re.compile(r"out of memory|could not allocate|waiter on .* memory", re.IGNORECASE)
 _FORWARD = re.compile(r"Could not set up host forwarding rule '(?:tcp:)?127\.0\.0\.1:(\d+)")
-_NOISE = re.compile(r"^\[ *\d+\.\d+\] +(?:\? |<|CPU: |Hardware name: |Call Trace|R[A-Z0-9]{2}:|Code:|[a-z_0-9.]+\+0x)")
+_NOISE = re.compile(r"^mmapper_init - |^Failed to initialize ubd device "
+                    r"|^\[ *\d+\.\d+\] +(?:\? |<|CPU: |Hardware name: |Call Trace|R[A-Z0-9]{2}:|Code:|[a-z_0-9.]+\+0x)")
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,9 @@ def _panic(seen: Evidence) -> tuple[str, str] | None:
 
 def _silence(seen: Evidence) -> tuple[str, str] | None:
     """A virtual machine that said nothing at all: its firmware or kernel never came as far as the console."""
+    if seen.runner == "uml" and seen.ended and not _reached(seen, "init"):
+        return (f"User-mode Linux could not start {seen.name} (exit status {seen.code}).",
+                "The lines above are its own; it needs ptrace(2), and memory that may be executed.")
     if seen.runner != "qemu" or _reached(seen, "init") or seen.console:
         return None
     if seen.ended and seen.code:
@@ -169,7 +173,7 @@ def _silence(seen: Evidence) -> tuple[str, str] | None:
 def _exit(seen: Evidence) -> tuple[str, str] | None:
     if not seen.ended and seen.inner is None:
         return None
-    code = seen.inner if seen.inner is not None else seen.code if seen.runner != "qemu" else None
+    code = seen.inner if seen.inner is not None else seen.code if seen.runner not in RUNNERS_OF["linux"] else None
     when = "at start" if not _reached(seen, "app") else "before it answered"
     if code is None:
         return f"{seen.name} ended {when} and told no exit code.", "See the lines above for the reason."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import cgroup, children, qemu, registry
+from unibeam_nb.machine import cgroup, children, qemu, registry, uml
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
@@ -69,7 +70,7 @@ class Machine:
 
     @property
     def pid(self) -> int | None:
-        """The host process that stands for it: QEMU, podman, crun, or the emulator itself."""
+        """The host process that stands for it: QEMU, podman, crun, the emulator itself."""
         return self._record.process.pid if self._record.process else None
 
     @property
@@ -100,9 +101,13 @@ class Machine:
             return self.booting
         alive = process.alive
         code = children.reap(process.pid)
-        if not alive and code is not None and self._code is None and self._record.runner != "qemu":
+        if not alive and code is not None and self._code is None and not self._own_kernel:
             self._code = code
         return alive
+
+    @property
+    def _own_kernel(self) -> bool:
+        return self._record.runner in RUNNERS_OF["linux"]
 
     @property
     def marks(self) -> dict[str, Mark]:
@@ -147,9 +152,10 @@ class Machine:
         return cgroup.usage(inside[0]) if self._record.runner != "process" and inside else None
 
     def touched(self) -> int | None:
-        """Bytes of RAM that its guest has touched, for a virtual machine under QEMU: unlike the payload, all of what
+        """Bytes of RAM that its guest has touched, for a virtual machine: unlike the payload, all of what
         it shares with other copies of one snapshot."""
-        return qemu.touched(self._record, self._directory) if self._record.runner == "qemu" else None
+        guest = {"qemu": qemu, "uml": uml}.get(self._record.runner)
+        return guest.touched(self._record, self._directory) if guest else None
 
     def stop(self) -> None:
         """End it with everything that belongs to it, and forget it; its console stays readable in this object.

@@ -55,6 +55,11 @@ def touched(vmm: ProcessId, mapping: str = RAM_MAPPING) -> int:
     return of_mapping(_read(vmm, "smaps"), mapping, "Rss")
 
 
+def pss_of(process: ProcessId, mapping: str) -> int:
+    """The PSS in bytes of a process's mappings whose path begins with ``mapping``."""
+    return of_mapping(_read(process, "smaps"), mapping)
+
+
 def guest_ram(vmm: ProcessId, mapping: str = RAM_MAPPING) -> tuple[int, int]:
     """Of a QEMU process: the PSS in bytes of the guest's RAM, and that of all the rest."""
     ram = of_mapping(_read(vmm, "smaps"), mapping)

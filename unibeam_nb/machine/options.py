@@ -94,8 +94,8 @@ class Seat:
         container that loads its code on all of the host's processors would be compared with a machine of one.
         ``ERL_AFLAGS`` comes before the release's own flags (erl(1)), which may say otherwise.
 
-        ``PORT`` is the number the program itself binds: inside a virtual machine the guest's, in a runner
-        that shares the host's network the host's.
+        ``PORT`` is the number the program itself binds: the machine's where it has a network of its own, else
+        the host's.
         """
         count = self.options.vcpus
         flags = f"+S {count}:{count} +SDcpu {count}:{count}"
@@ -104,16 +104,18 @@ class Seat:
             flags += " +C single_time_warp"
         schedulers = {"ERL_AFLAGS": flags}
         port = self.ports[:1]
-        shown = {PORT_VARIABLE: str(port[0][1] if self.arm.runner == "qemu" else port[0][0])} if port else {}
+        shown = {PORT_VARIABLE: str(port[0][1] if self.arm.own_network else port[0][0])} if port else {}
         return schedulers | shown | dict(self.options.env)
 
 
 @dataclass(frozen=True)
 class Start:
-    """One command line that becomes a machine. Its output goes to the file ``output`` in the machine's directory."""
+    """One command line that becomes a machine. Its output goes to the file ``output`` in the machine's directory.
+    ``passes`` are file descriptors that it inherits, and that whoever starts it closes."""
 
     argv: tuple[str, ...]
     output: str
     env: tuple[tuple[str, str], ...] = ()
     clean_env: bool = False
     cwd: Path | None = None
+    passes: tuple[int, ...] = ()

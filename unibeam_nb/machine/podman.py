@@ -14,13 +14,12 @@ from filelock import FileLock
 from unibeam_nb import process, tools
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine import memory, podman_arguments, proc, ways
-from unibeam_nb.machine.crun import container_name
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.podman_arguments import CONFIGURATION, CONMON_PIDFILE, PIDFILE, POLICY, Places
 from unibeam_nb.machine.proc import PROC, ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
-from unibeam_nb.machine.ways import Way
+from unibeam_nb.machine.ways import Way, container_name
 from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest

@@ -6,11 +6,8 @@ import contextlib
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 
-from unibeam_nb.arms import RUNNERS_OF
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import PortInUse, UsageError
-
-SHARED_NETWORK = frozenset(RUNNERS_OF["oci"] + RUNNERS_OF["release"])
-"""Runners whose program binds the host's port itself."""
 
 
 @contextlib.contextmanager
@@ -71,7 +68,7 @@ def any_free(taken: Iterable[int] = ()) -> int:
             return port
 
 
-def settle(wanted: Iterable[tuple[int, int]], runner: str, taken: Mapping[int, str]) -> tuple[tuple[int, int], ...]:
+def settle(wanted: Iterable[tuple[int, int]], arm: Arm, taken: Mapping[int, str]) -> tuple[tuple[int, int], ...]:
     """The pairs (host, guest) a machine gets for the pairs it wants, in which host 0 means a free one.
 
     ``taken`` maps host ports that running machines own to their names. A program that shares the host's
@@ -81,9 +78,9 @@ def settle(wanted: Iterable[tuple[int, int]], runner: str, taken: Mapping[int, s
     pairs: list[tuple[int, int]] = []
     for index, (host, guest) in enumerate(wanted):
         avoided = dict(taken) | {port: "this machine" for port, _ in pairs}
-        if runner in SHARED_NETWORK:
+        if not arm.own_network:
             if index and host not in (0, guest):
-                raise UsageError(f"{runner} cannot turn port {guest} into {host}.",
+                raise UsageError(f"{arm.runner} cannot turn port {guest} into {host}.",
                                  "The program binds the host's ports itself and learns only its first one, from PORT.")
             if host == 0:
                 host = guest if index or _available(guest, avoided) else any_free(avoided)

@@ -119,6 +119,15 @@ def untouchable() -> set[int]:
     return found
 
 
+def command_line(process: ProcessId) -> list[str]:
+    """The words a process was started with; none when it is gone or another user's."""
+    try:
+        words = (PROC / str(process.pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in words[:-1]] if process.alive else []
+
+
 def with_variable(name: str, value: str) -> list[ProcessId]:
     """The running processes that were started with ``name=value`` in their environment, as far as we may look."""
     wanted = f"{name}={value}".encode()

@@ -7,6 +7,7 @@ working directory: a Unix socket's path must fit into 108 bytes (unix(7)).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -78,20 +79,25 @@ def kernel_command_line(guest: Guest) -> str:
     turns into the end of QEMU.
     """
     words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_clock_words(guest),
-             f"unibeam.nonce={guest.nonce}", f"unibeam.ip={GUEST_ADDRESS}/24", f"unibeam.gw={GATEWAY}",
-             f"unibeam.dns={NAMESERVER}", f"unibeam.hostname={HOSTNAME}",
-             *(["unibeam.snapshot"] if guest.snapshot else [])]
-    for key, value in guest.variables:
-        if not value.isascii() or not value.isprintable() or '"' in value:
-            raise UsageError(f"The value of {key} cannot be handed to a virtual machine.",
-                             "A kernel command line carries printable ASCII without double quotes.")
-        word = f"unibeam.env.{key}={value}"
-        words.append(f'"{word}"' if " " in word else word)
+             *(["unibeam.snapshot"] if guest.snapshot else []), *told(guest.nonce, guest.variables)]
     line = " ".join(words)
     if len(line) > LONGEST_CMDLINE:
         raise UsageError(f"The environment makes a kernel command line of {len(line)} bytes.",
                          f"Linux reads {LONGEST_CMDLINE}: pass less with --env.")
     return line
+
+
+def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | None = GUEST_ADDRESS) -> tuple[str, ...]:
+    """What PID 1 is told by any kernel's command line. Raises UsageError for what one cannot carry."""
+    network = (f"unibeam.ip={address}/24", f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}") if address else ()
+    words = [f"unibeam.nonce={nonce}", *network, f"unibeam.hostname={HOSTNAME}"]
+    for key, value in variables:
+        if not value.isascii() or not value.isprintable() or '"' in value:
+            raise UsageError(f"The value of {key} cannot be handed to a virtual machine.",
+                             "A kernel command line carries printable ASCII without double quotes.")
+        word = f"unibeam.env.{key}={value}"
+        words.append(f'"{word}"' if " " in word else word)
+    return tuple(words)
 
 
 def _clock_words(guest: Guest) -> tuple[str, ...]:

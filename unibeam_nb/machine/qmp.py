@@ -47,13 +47,14 @@ def _run(work: Coroutine[Any, Any, Any], timeout: float) -> Any:
         future.cancel()
 
 
-def connect(directory: Path, name: str = QMP_SOCKET) -> socket.socket | None:
+def connect(directory: Path, name: str = QMP_SOCKET,
+            kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket | None:
     """A connection to the Unix socket ``name`` in ``directory``, or None when nobody listens there yet.
 
     The path goes through a file descriptor of the directory, since it must fit into 108 bytes.
     """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = socket.socket(socket.AF_UNIX, kind)
     try:
         connection.connect(f"/proc/self/fd/{handle}/{name}")
     except (FileNotFoundError, ConnectionRefusedError):

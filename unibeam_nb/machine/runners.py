@@ -1,4 +1,4 @@
-"""The runners behind one protocol: each is a module with these six functions."""
+"""The runners behind one protocol: each is a module, or an object, with these six functions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from unibeam_nb.machine import crun, host, podman, qemu
+from unibeam_nb.machine import host, podman, qemu, uml
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.registry import Record
+from unibeam_nb.machine.runtimes import RUNTIMES
 from unibeam_nb.store import Store
 
 
@@ -35,7 +36,7 @@ class Runner(Protocol):
         """End everything that belongs to the machine; whether it is gone."""
 
 
-RUNNERS: dict[str, Runner] = {"qemu": qemu, "podman": podman, "crun": crun, "process": host}
+RUNNERS: dict[str, Runner] = {"qemu": qemu, "uml": uml, "podman": podman, **RUNTIMES, "process": host}
 
 
 def runner_of(record: Record) -> Runner:

@@ -22,6 +22,12 @@ from unibeam_nb.machine.proc import boot_id
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, write_atomically
 
+
+def container_name(machine_id: str) -> str:
+    """What the container of a machine is called."""
+    return f"unibeam-{machine_id}"
+
+
 CGROUPS = Path("/sys/fs/cgroup")
 UNIFIED = CGROUPS / "unified"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine.crun_config import config
+from unibeam_nb.machine.bundle import config
 from unibeam_nb.machine.ways import Way, candidates, remembered, settle
 from unibeam_nb.store import Store
 

@@ -1,0 +1,36 @@
+"""User-mode Linux's command line for one machine (Documentation/virt/uml/user_mode_linux_howto_v2.rst). Pure: values
+in, words out. Its kernel is a program of the host, its initramfs the one that every linux image has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unibeam_nb.machine.qemu_arguments import GUEST_ADDRESS, told
+
+HOME = "uml"
+"""Where it keeps its pid and its management socket: a directory in the machine's own."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What User-mode Linux is asked to boot. ``frames`` is the file descriptor of its network, where it has one."""
+
+    initramfs: Path
+    nonce: str
+    mem_mb: int = 256
+    frames: int | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+def arguments(guest: Guest) -> tuple[str, ...]:
+    """The words after the kernel's name. Raises UsageError for what a command line cannot carry.
+
+    - The console is standard output and takes no input; no terminal emulator is started for the others.
+    - ``noreboot`` with ``panic=-1`` ends the process when the kernel panics.
+    - ``lsm=`` leaves security modules out that a distribution's kernel starts and one program has no use for.
+    """
+    network = () if guest.frames is None else (f"vec0:transport=fd,fd={guest.frames}",)
+    return (f"mem={guest.mem_mb}M", f"umid={HOME}", "uml_dir=.", "con=null", "con0=null,fd:1", "ssl=null",
+            f"initrd={guest.initramfs}", *network, "console=tty0", "quiet", "panic=-1", "noreboot", "lsm=lockdown",
+            *told(guest.nonce, guest.variables, address=GUEST_ADDRESS if network else None))
