@@ -247,6 +247,10 @@ class Probe:
 KINDS = ("boot", "steady", "density", "minimum")
 """What a sample measures: a boot; answers under load; several copies at once; the least memory that will do."""
 
+TRY = "minimum-try"
+"""The kind of a boot that a search for the least memory made on its way: ``limit_bytes`` is what it was given,
+``reached_count`` 1 where it reached its mark and else 0. It is ``ok`` either way; ``error`` says what stopped it."""
+
 
 def case_name(arm: str, factors: Iterable[tuple[str, str]] = ()) -> str:
     """What an arm under its factors is called: ``linux@qemu``, or ``linux@qemu mem_mb=128 vcpus=2``."""

@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,10 @@ from unibeam_nb.bench.sampling import Boot, settled_memory
 from unibeam_nb.bench.schedule import schedule
 from unibeam_nb.errors import BenchError, BootFailed, Cancelled, MachineError, ToolMissing
 from unibeam_nb.machine import BootOptions
-from unibeam_nb.model import Image, Launch, Mark, Memory, Part, Probe
+from unibeam_nb.machine.cgroup import Usage
+from unibeam_nb.machine.console import Console
+from unibeam_nb.machine.proc import ProcessId
+from unibeam_nb.model import TRY, Image, Launch, Mark, Memory, Part, Probe
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.store import Store
 
@@ -47,13 +50,26 @@ class Replay:
     """A machine that replays recorded marks; ``stopped`` counts the machines that were stopped."""
 
     running = 0
+    at_most = 1
 
     def __init__(self, marks: Mapping[str, float], memory: Callable[[], Memory]) -> None:
         self.accelerator = "native"
         self.marks = {name: Mark(name, at) for name, at in marks.items()}
         self.memory = memory
+        self.name, self.url, self.alive = "replay", None, True
+        self.ports: dict[int, int] = {}
+        self.console = Console(Path(os.devnull))
         Replay.running += 1
-        assert Replay.running == 1, "never two measured machines at once"
+        assert Replay.running <= Replay.at_most, "never two measured machines at once"
+
+    def processes(self) -> Sequence[ProcessId]:
+        return ()
+
+    def cgroup(self) -> Usage:
+        return Usage(20_000_000, 25_000_000)
+
+    def touched(self) -> None:
+        return None
 
     def stop(self) -> None:
         Replay.running -= 1
@@ -97,6 +113,7 @@ def test_every_slot_becomes_a_sample_in_its_order(tmp_path: Path, fresh_store: S
         [(s.case.name, s.block, s.order, s.warmup) for s in schedule(PLAN)]
     one = next(s for s in exp.samples if s.arm == "oci+scratch@crun")
     assert one.marks == {"spawn": 0.0, "beam": 0.112, "app": 0.411}
+    assert one.values["cgroup_peak_bytes"] == 25_000_000
     assert (one.memory, one.accelerator, one.ok) == (Memory(30_000_000, 1_000_000, 19_000_000), "native", True)
     assert (one.image_sha256, one.shipped_bytes, one.unpacked_bytes, one.mem_mb) == ("soci", 5, 11, None)
     assert one.started == "2026-01-02T03:04:05+00:00"
@@ -328,3 +345,102 @@ def test_every_user_of_the_host_can_take_the_lock(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError), measuring(tmp_path / "file" / "lock"):
         pytest.fail("the lock was taken")
+
+
+SEARCH = make_plan("hello", ARMS[1:], blocks=1, warmup=0, until="app", kinds=("minimum",), mem_mb=64)
+
+
+def limited(least_mb: int, *, stop_after: int = 1000, seen: list[BootOptions] | None = None) -> Boot:
+    """Boots that need ``least_mb``; the user stops before the boot after so many."""
+    turns = itertools.count()
+
+    def boot(store: Store, image: Image, runner: str, options: BootOptions, *, name: str | None = None) -> Replay:
+        if next(turns) == stop_after:
+            raise Cancelled()
+        if seen is not None:
+            seen.append(options)
+        if options.mem_mb < least_mb:
+            raise BootFailed("Out of memory.")
+        return Replay(RECORDED[runner], lambda: Memory(30_000_000, 1_000_000))
+
+    return boot
+
+
+def test_the_least_memory_is_sought_and_every_try_kept(tmp_path: Path, fresh_store: Store) -> None:
+    seen: list[BootOptions] = []
+    exp = run(tmp_path, fresh_store, limited(23, seen=seen), SEARCH, dict([*IMAGES.items()][1:]))
+    *tries, found = exp.samples
+    assert {s.kind for s in tries} == {TRY}
+    assert (found.kind, found.ok, found.values["least_bytes"]) == ("minimum", True, 23 << 20)
+    assert found.values["tries_count"] == len(tries) == len(seen)
+    assert found.marks == {"spawn": 0.0, "beam": 0.112, "app": 0.411}
+    assert [options.deadline for options in seen] == [120.0] + [pytest.approx(3 * 0.411 + 2)] * (len(seen) - 1)
+    assert [s.values["limit_bytes"] / (1 << 20) for s in tries] == [options.mem_mb for options in seen]
+    assert {s.error for s in tries if not s.values["reached_count"]} == {"Out of memory."}
+    assert exp.failed == ()
+    assert "1 of 1 boots" in repr(exp)
+
+
+@pytest.mark.parametrize("boots", [0, 1, 5, 9])
+def test_a_search_that_was_stopped_makes_no_try_twice(tmp_path: Path, fresh_store: Store, boots: int) -> None:
+    images = dict([*IMAGES.items()][1:])
+    with pytest.raises(Cancelled, match="Stopped after 0 of 1 boots"):
+        run(tmp_path, fresh_store, limited(23, stop_after=boots), SEARCH, images)
+    kept = load_experiment(tmp_path / "night.jsonl").samples
+    assert len(kept) == boots
+    seen: list[BootOptions] = []
+    exp = run(tmp_path, fresh_store, limited(23, seen=seen), SEARCH, images)
+    assert exp.samples[:boots] == kept
+    assert exp.samples[-1].values == {"least_bytes": 23 << 20, "tries_count": boots + len(seen)}
+
+
+def test_an_arm_that_does_not_boot_has_no_least_memory(tmp_path: Path, fresh_store: Store) -> None:
+    exp = run(tmp_path, fresh_store, limited(1000), SEARCH, dict([*IMAGES.items()][1:]))
+    assert (exp.samples[-1].ok, exp.samples[-1].error) == (False, "Out of memory.")
+
+
+def test_containers_without_control_groups_are_told(tmp_path: Path, fresh_store: Store,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Replay, "cgroup", lambda self: None)
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, fresh_store, limited(23), SEARCH, dict([*IMAGES.items()][1:]))
+    assert caught.value.message == \
+        "The memory of oci+scratch@crun cannot be limited: control groups do not work on this host."
+
+
+DENSE = make_plan("hello", ARMS[:1], blocks=1, warmup=0, until="app", kinds=("density",), copies=(1, 3))
+
+
+def test_copies_run_at_once_and_every_number_of_them_is_a_sample(
+        tmp_path: Path, fresh_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Replay, "at_most", 3)
+    names: list[str | None] = []
+
+    def boot(store: Store, image: Image, runner: str, options: BootOptions, *, name: str | None = None) -> Replay:
+        names.append(name)
+        return Replay(RECORDED[runner], lambda: Memory(30_000_000, 1_000_000))
+
+    exp = run(tmp_path, fresh_store, boot, DENSE, dict([*IMAGES.items()][:1]))
+    found = {s.values["copies_count"]: s for s in exp.samples}
+    assert set(found) == {1, 3}
+    assert found[3].memory == Memory(90_000_000, 3_000_000)
+    assert (found[3].values["total_bytes"], found[3].values["each_bytes"]) == (93_000_000, 31_000_000)
+    assert names[0] == "bench-hello"
+    assert sorted(map(str, names[1:])) == ["bench-hello-0", "bench-hello-0", "bench-hello-1", "bench-hello-2"]
+    assert run(tmp_path, fresh_store, boot, DENSE, dict([*IMAGES.items()][:1])).samples == exp.samples
+
+
+def test_more_copies_than_fit_are_refused_before_any_is_measured(tmp_path: Path, fresh_store: Store) -> None:
+    huge = lambda: Memory(1 << 50, 0)  # noqa: E731
+    with pytest.raises(BenchError, match=r"^3 copies of release@process need about"):
+        run(tmp_path, fresh_store, replaying(memory=huge), DENSE, dict([*IMAGES.items()][:1]))
+    assert load_experiment(tmp_path / "night.jsonl").samples == ()
+
+
+def test_an_arm_whose_copy_does_not_start_is_a_failed_sample(tmp_path: Path, fresh_store: Store,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Replay, "at_most", 3)
+    exp = run(tmp_path, fresh_store, replaying(fail=lambda turn, runner: None if turn < 1 else MachineError("No.")),
+              DENSE, dict([*IMAGES.items()][:1]))
+    assert [(s.ok, s.error) for s in exp.samples] == [(False, "No.")] * 2
+    assert {s.values["copies_count"] for s in exp.samples} == {1, 3}

@@ -28,7 +28,7 @@ from unibeam_nb.bench.plan import Plan
 from unibeam_nb.bench.records import Reader, no_collection, parsed, parsed_lines, sample_record
 from unibeam_nb.errors import BenchError, UsageError
 from unibeam_nb.jsonable import dump, from_json
-from unibeam_nb.model import KINDS, Sample
+from unibeam_nb.model import KINDS, TRY, Sample
 from unibeam_nb.store import disk_errors
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Experiment:
         most = "at most " if self.plan.stop else ""
         failed = f", {len(self.failed)} failed" if self.failed else ""
         arms = f"{len(self.arms)} arm{'' if len(self.arms) == 1 else 's'}"
-        return f"<Experiment {self.name}: {arms}, {len(self.samples)} of {most}{self.plan.boots} boots{failed}>"
+        taken = sum(s.kind != TRY for s in self.samples)
+        return f"<Experiment {self.name}: {arms}, {taken} of {most}{self.plan.boots} boots{failed}>"
 
 
 class Journal:

@@ -109,7 +109,9 @@ class Plan:
     enter a statistic. A boot's time ends with the mark ``until``; ``auto`` means ``http`` where the images serve a
     port and ``app`` otherwise. ``deadline`` is in seconds, ``mem_mb`` in MiB, ``accelerator`` for virtual machines
     only. ``kinds`` are the kinds of measurement taken of every case in every block
-    (:data:`~unibeam_nb.model.KINDS`). Raises UsageError when a value makes no sense.
+    (:data:`~unibeam_nb.model.KINDS`): ``load_s`` seconds over so many ``connections`` are a steady load, ``copies`` the
+    numbers of machines at once whose density is measured, ``mem_mb`` where a search for the minimum begins.
+    Raises UsageError when a value makes no sense.
     """
 
     name: str
@@ -128,6 +130,9 @@ class Plan:
     factors: tuple[Factor, ...] = ()
     stop: Stop | None = None
     kinds: tuple[str, ...] = ("boot",)
+    load_s: int = 5
+    connections: int = 8
+    copies: tuple[int, ...] = (1, 4, 16, 32)
 
     def __post_init__(self) -> None:
         for key, (holds, wording) in _RULES.items():
@@ -145,6 +150,8 @@ class Plan:
                          'Name every arm once, or tell them apart by labels: "a=linux@qemu", "b=linux@qemu".')
         if self.stop is not None:
             _check_stop(self, self.stop)
+        if "minimum" in self.kinds:
+            _check_minimum(self)
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -169,7 +176,8 @@ class Plan:
     @property
     def boots(self) -> int:
         """How many slots the plan has, warm-up included; with a stop rule, the most it can come to."""
-        return len(self.cases) * len(self.kinds) * (self.blocks + self.warmup)
+        each = sum(len(self.copies) if kind == "density" else 1 for kind in self.kinds)
+        return len(self.cases) * each * (self.blocks + self.warmup)
 
     def baseline_of(self, case: Case) -> Case | None:
         """What the stop rule compares ``case`` with; None for a baseline itself, and without a rule."""
@@ -222,6 +230,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "accelerator": (lambda v: v in ACCELERATORS, f"The accelerators are {', '.join(ACCELERATORS)}."),
     "kinds": (lambda v: len(v) > 0 and set(v) <= set(KINDS) and len(set(v)) == len(v),
               f"Kinds of measurement are {', '.join(KINDS)}, each once."),
+    "load_s": (lambda v: 1 <= v <= 600, "A load lasts 1 to 600 seconds; 5 is usual."),
+    "connections": (lambda v: 1 <= v <= 1000, "A load has 1 to 1000 connections; 8 is usual."),
+    "copies": (lambda v: len(v) > 0 and all(1 <= n <= 1000 for n in v) and len(set(v)) == len(v),
+               "Copies are numbers from 1 to 1000, each once, as in 1, 4, 16, 32."),
 }
 
 
@@ -288,6 +300,22 @@ def _check_stop(plan: Plan, stop: Stop) -> None:
     for holds, key, message, hint in rule:
         if not holds:
             raise Misfit(key, message, hint)
+
+
+def has_limit(arm: Arm) -> bool:
+    """Whether this arm has a memory of its own, of which the least that will do can be sought."""
+    return arm.runner != "process" and RESUME not in arm.extras
+
+
+def _check_minimum(plan: Plan) -> None:
+    for arm in plan.arms:
+        if arm.runner == "process":
+            raise Misfit("arms", f"Nothing limits the memory of {arm}.", "Seek the minimum of machines and containers.")
+        if not has_limit(arm):
+            raise Misfit("arms", f"{arm} is a copy of a machine, which needs what booting that one needs.",
+                         f"Seek the minimum without +{RESUME}.")
+    if any(factor.name == "mem_mb" for factor in plan.factors):
+        raise Misfit("factors", "The least memory cannot be sought in several memories.", "Do not vary mem_mb.")
 
 
 def _cases_of(plan: Plan, index: int) -> list[Case]:

@@ -79,6 +79,10 @@ def _read(key: str, value: Any, text: str, ports: Sequence[int]) -> dict[str, An
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise _at_line("kinds is not a list of texts.", 'Write kinds = ["boot"].', text, key)
         return {key: tuple(value)}
+    if key == "copies":
+        if not isinstance(value, list) or not all(type(v) is int for v in value):
+            raise _at_line("copies is not a list of whole numbers.", "Write copies = [1, 4, 16, 32].", text, key)
+        return {key: tuple(value)}
     if key in _TEXTS:
         return {key: _typed(key, value, str, text, f"{key} = {_default(key)}")}
     if key == "deadline":

@@ -60,8 +60,7 @@ class Preview:
     @property
     def seconds(self) -> float:
         """About how long the whole will take; with a stop rule, at most."""
-        rounds = (self.plan.blocks + self.plan.warmup) * len(self.plan.kinds)
-        return rounds * sum(cost.each for cost in self.costs)
+        return (self.plan.blocks + self.plan.warmup) * sum(block_seconds(self.plan, cost.each) for cost in self.costs)
 
     @property
     def guessed(self) -> tuple[str, ...]:
@@ -85,6 +84,20 @@ class Preview:
             found.append("  cannot run here:")
             found += [f"    {absent}" for absent in self.absent]
         return found
+
+
+BESIDE_LOAD = 3.0
+"""Seconds of a steady sample besides its boot and its load: the idle machine is watched, and the load warms up."""
+
+TRIES = 13
+"""Boots of a search for the least memory, about: eight to halve 256 MiB down to one, and five to be sure."""
+
+
+def block_seconds(plan: Plan, each: float) -> float:
+    """About how long one block takes a case whose boot takes ``each`` seconds, with every kind of measurement."""
+    takes = {"boot": each, "steady": each + BESIDE_LOAD + plan.load_s,
+             "density": each * sum(plan.copies), "minimum": each * TRIES}
+    return sum(takes[kind] for kind in plan.kinds)
 
 
 def preview(plan: Plan, earlier: Iterable[tuple[str, Sample]] = (), absent: Iterable[Absent] = ()) -> Preview:

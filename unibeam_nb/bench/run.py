@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 from unibeam_nb.bench import checks, host
 from unibeam_nb.bench.journal import Experiment, Journal, load_experiment
 from unibeam_nb.bench.lock import LOCK_PATH, measuring
+from unibeam_nb.bench.measures import prepare, take
 from unibeam_nb.bench.opening import common_ports, make_header, open_journal
 from unibeam_nb.bench.plan import Plan, resolve
-from unibeam_nb.bench.sampling import MEASURED, Boot, Setting, take
+from unibeam_nb.bench.sampling import MEASURED, Boot, Setting
 from unibeam_nb.bench.schedule import GIVE_UP_AFTER, Failures, Slot, missing_slots
 from unibeam_nb.bench.stopping import Bounds, Look, blocks_wanted, taken_looks
 from unibeam_nb.errors import Cancelled, UnibeamError, UsageError
 from unibeam_nb.machine import boot as boot_machine
 from unibeam_nb.machine import machines as running_machines
-from unibeam_nb.model import Image, Sample
+from unibeam_nb.model import TRY, Image, Sample
 from unibeam_nb.progress import note, progress, step
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def run_experiment(plan: Plan, images: Mapping[str, Image], store: Store, journa
             run = Run(plan, journal, list(load_experiment(journal_path).samples), now, bounds)
             if run.wanted():
                 run.tell_concerns(store)
-            setting = Setting(plan, images, here.id, store, boot)
+            setting = Setting(plan, images, here.id, store, boot, run.done, run.keep)
+            prepare(setting, run.wanted())
             run.measure(lambda slot: take(setting, slot, iso(now())))
     for concern in checks.after(run.done, plan, here.cores):
         note(str(concern))
@@ -104,7 +106,7 @@ class Run:
                     if self.failures.given_up(slot.case.name, slot.kind):
                         continue
                     left = time_left(time.monotonic() - began, tried, len(wanted) - position)
-                    progress(len(self.done) / self.plan.boots, self.where(slot) + left)
+                    progress(self.taken / self.plan.boots, self.where(slot) + left)
                     self.add(take_slot(slot))
                     tried += 1
                     if jumped := watch.jumped():
@@ -114,15 +116,24 @@ class Run:
         except (KeyboardInterrupt, Cancelled):
             raise self.stopped() from None
 
+    @property
+    def taken(self) -> int:
+        """How many slots have their sample."""
+        return sum(sample.kind != TRY for sample in self.done)
+
     def where(self, slot: Slot) -> str:
         """How far the experiment has come, for a progress display."""
         most = "at most " if self.plan.stop else ""
         return f"block {slot.block + 1} of {most}{self.plan.blocks + self.plan.warmup}, {slot.case.name}"
 
-    def add(self, sample: Sample) -> None:
-        """Journal one sample, and tell of a failure."""
+    def keep(self, sample: Sample) -> None:
+        """Journal one sample."""
         self.journal.append(sample)
         self.done.append(sample)
+
+    def add(self, sample: Sample) -> None:
+        """Journal a slot's sample, and tell of a failure."""
+        self.keep(sample)
         self.failures.add(sample)
         if not sample.ok:
             note(f"Boot {sample.order} ({sample.case}) failed: {sample.error.splitlines()[0]}")
@@ -143,7 +154,7 @@ class Run:
     def stopped(self) -> Cancelled:
         """Note that the user stopped the experiment; what to raise."""
         most = "at most " if self.plan.stop else ""
-        text = f"after {len(self.done)} of {most}{self.plan.boots} boots"
+        text = f"after {self.taken} of {most}{self.plan.boots} boots"
         self.journal.note(iso(self.now()), f"Stopped by the user {text}.")
         return Cancelled(f"Stopped {text}; they are all kept.",
                          f"Run the same experiment into {self.journal.path.name} again to go on with it.")

@@ -1,7 +1,7 @@
 """One slot becomes one sample: what every kind of measurement shares, and the table of the kinds.
 
 Between two samples nothing is kept: every sample is a cold process of its own, gone when its function returns.
-A further kind is a function ``(Setting, Slot, started) -> Sample`` in :data:`MEASURES`; one that only looks at a
+A further kind is a function ``(Setting, Slot, started) -> Sample`` in ``measures.py``; one that only looks at a
 machine which is up is :func:`boot_sample` with a ``look`` of its own.
 """
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from unibeam_nb.bench.plan import DEFAULT, Plan
+from unibeam_nb.bench.probes.density import Copied
+from unibeam_nb.bench.probes.footprint import Occupied, footprint
+from unibeam_nb.bench.probes.steady import Served
 from unibeam_nb.bench.schedule import Slot
 from unibeam_nb.errors import Cancelled, ToolMissing, UnibeamError, UsageError
 from unibeam_nb.machine import BootOptions
@@ -34,15 +37,13 @@ FLAGS_VARIABLE = "ERL_ZFLAGS"
 flags."""
 
 
-class Running(Protocol):
-    """What a sample needs of a machine."""
+class Running(Copied, Occupied, Served, Protocol):
+    """What a sample needs of a machine: all that the probes ask, and when it got where."""
 
     @property
     def accelerator(self) -> str: ...
     @property
     def marks(self) -> Mapping[str, Mark]: ...
-    def memory(self) -> Memory: ...
-    def stop(self) -> Any: ...
 
 
 class Boot(Protocol):
@@ -54,13 +55,19 @@ class Boot(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What all samples of an experiment share. ``images`` has one for every case, by its name."""
+    """What all samples of an experiment share. ``images`` has one for every case, by its name.
+
+    ``done`` are the samples so far; ``keep`` writes down at once what a measurement in several steps has found
+    meanwhile, so that it can go on from there.
+    """
 
     plan: Plan
     images: Mapping[str, Image]
     host_id: str
     store: Store
     boot: Boot = boot_machine
+    done: Sequence[Sample] = ()
+    keep: Callable[[Sample], None] = lambda sample: None
 
     def image(self, slot: Slot) -> Image:
         return self.images[slot.case.name]
@@ -73,6 +80,11 @@ class Setting:
                            vcpus=int(case.value("vcpus", str(plan.vcpus))), accelerator=plan.accelerator,
                            probe=plan.probe, until=plan.until, deadline=plan.deadline,
                            env=((FLAGS_VARIABLE, flags),) if flags != DEFAULT else ())
+
+    def start(self, slot: Slot, options: BootOptions | None = None, suffix: str = "") -> Running:
+        """The slot's machine, booted, with other ``options`` where they are given."""
+        return self.boot(self.store, self.image(slot), slot.arm.runner, options or self.options(slot),
+                         name=f"{MEASURED}{self.plan.source}{suffix}")
 
     def about(self, slot: Slot, started: str) -> dict[str, Any]:
         """The fields of a sample that are known before it is taken."""
@@ -106,20 +118,19 @@ def nothing_more(_machine: Running) -> dict[str, float]:
 def boot_sample(setting: Setting, slot: Slot, started: str, look: Look = nothing_more) -> Sample:
     """One boot, from nothing to a sample; the machine is gone when this returns or raises.
 
-    Besides what ``look`` measures, ``values`` say what the measuring itself cost: ``stop_s`` for ending the machine,
-    ``settle_s`` for waiting until its memory had settled and for ``look``, ``harness_s`` for everything else
-    beyond the boot, and ``mark_lag_s`` how long after the program sent its last mark it was recorded, where both
-    read the same clock.
+    Besides what ``look`` measures and what the machine occupies (``footprint.py``), ``values`` say what the measuring
+    itself cost: ``stop_s`` for ending the machine, ``settle_s`` for waiting until its memory had settled and for
+    ``look``, ``harness_s`` for everything else beyond the boot, and ``mark_lag_s`` how long after the program sent its
+    last mark it was recorded, where both read the same clock.
     """
     began = time.monotonic()
     about = setting.about(slot, started)
     try:
-        machine = setting.boot(setting.store, setting.image(slot), slot.arm.runner, setting.options(slot),
-                               name=f"{MEASURED}{setting.plan.source}")
+        machine = setting.start(slot)
     except (Cancelled, ToolMissing, UsageError):
         raise
     except UnibeamError as error:
-        return Sample(ok=False, error=_told(error), **about)
+        return Sample(ok=False, error=told_by(error), **about)
     about["accelerator"] = machine.accelerator
     up = time.monotonic()
     marks: dict[str, float] = {"spawn": 0.0}
@@ -132,14 +143,14 @@ def boot_sample(setting: Setting, slot: Slot, started: str, look: Look = nothing
         values |= _mark_lag(machine)
         seen = time.monotonic()
         memory = settled_memory(machine.memory)
-        values |= look(machine)
+        values |= footprint(machine, memory) | look(machine)
     except (Cancelled, ToolMissing, UsageError):
         raise
     except UnibeamError as error:
-        told = _told(error)
+        told = told_by(error)
     finally:
         settled = time.monotonic()
-        _stop(machine)
+        stop(machine)
     stopped = time.monotonic()
     until = setting.plan.until
     if not told and until not in marks:
@@ -148,20 +159,11 @@ def boot_sample(setting: Setting, slot: Slot, started: str, look: Look = nothing
         values |= {"harness_s": (up - began - marks[until]) + (seen - up), "settle_s": settled - seen,
                    "stop_s": stopped - settled}
     return Sample(ok=not told, marks=marks, memory=memory, error=told,
-                  values={key: round(value, 6) for key, value in values.items()}, **about)
+                  values={key: round(float(value), 9) for key, value in values.items()}, **about)
 
 
 MEASURED = "bench-"
 """How the name of a machine begins that is booted to be measured."""
-
-MEASURES: dict[str, Measure] = {"boot": boot_sample}
-"""How each kind of sample is taken."""
-
-
-def take(setting: Setting, slot: Slot, started: str) -> Sample:
-    """The slot's sample."""
-    return MEASURES[slot.kind](setting, slot, started)
-
 
 def _mark_lag(machine: Running) -> dict[str, float]:
     """Seconds from the program's last mark to its record. A program on this host's own kernel reads the clock that
@@ -177,7 +179,7 @@ def _mark_lag(machine: Running) -> dict[str, float]:
     return {"mark_lag_s": lag} if 0 <= lag < 1 else {}
 
 
-def _stop(machine: Running) -> None:
+def stop(machine: Running) -> None:
     """Stop a machine; one that does not end is told and not counted against its boot."""
     try:
         machine.stop()
@@ -200,7 +202,7 @@ def settled_memory(read: Callable[[], Memory], sleep: Callable[[float], None] = 
     return last
 
 
-def _told(error: UnibeamError) -> str:
+def told_by(error: UnibeamError) -> str:
     return "\n".join((error.message, *error.details))
 
 

@@ -1,7 +1,8 @@
 """Which case is measured when: randomised blocks, and what is still missing of them.
 
-A block measures every case once for every kind of measurement, in an order shuffled by the plan's seed: what changes
-slowly on a host (heat, neighbours, caches) then meets all cases alike, and a comparison can be made block by block.
+A block measures every case once for every kind of measurement (the density once for every number of copies), in an
+order shuffled by the plan's seed: what changes slowly on a host (heat, neighbours, caches) then meets all cases alike,
+and a comparison can be made block by block.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ class Slot:
     order: int
     warmup: bool
     kind: str = "boot"
+    copies: int = 1
 
     @property
     def arm(self) -> Arm:
         return self.case.arm
 
     @property
-    def key(self) -> tuple[str, int, str]:
-        """What tells this slot's sample from all others: case, block, kind."""
-        return (self.case.name, self.block, self.kind)
+    def key(self) -> tuple[str, int, str, int]:
+        """What tells this slot's sample from all others: case, block, kind, and how many copies there are at once."""
+        return (self.case.name, self.block, self.kind, self.copies)
 
 
 def schedule(plan: Plan) -> list[Slot]:
@@ -44,20 +46,21 @@ def schedule(plan: Plan) -> list[Slot]:
     A longer plan of the same seed begins with the very slots of a shorter one.
     """
     chance = random.Random(plan.seed)
-    members = [(case, kind) for kind in plan.kinds for case in plan.cases]
+    members = [(case, kind, copies) for kind in plan.kinds for case in plan.cases
+               for copies in (plan.copies if kind == "density" else (1,))]
     slots: list[Slot] = []
     for block in range(plan.warmup + plan.blocks):
         # Sorting by random() instead of shuffle(): its sequence is the only one that Python promises to
         # keep between versions, and a resumed experiment must find the same order.
         keyed = sorted((chance.random(), index) for index in range(len(members)))
-        slots += [Slot(members[index][0], block, len(slots) + place, block < plan.warmup, members[index][1])
+        slots += [Slot(members[index][0], block, len(slots) + place, block < plan.warmup, *members[index][1:])
                   for place, (_, index) in enumerate(keyed)]
     return slots
 
 
 def missing_slots(plan: Plan, samples: Sequence[Sample]) -> list[Slot]:
     """The slots of the plan for which no sample exists yet, in order."""
-    there = {(s.case, s.block, s.kind) for s in samples}
+    there = {(s.case, s.block, s.kind, int(s.values.get("copies_count", 1))) for s in samples}
     return [slot for slot in schedule(plan) if slot.key not in there]
 
 

@@ -38,15 +38,20 @@ class PlanOptions(TypedDict, total=False):
     within: float | None
     baseline: str | None
     kinds: tuple[str, ...]
+    load_s: int
+    connections: int
+    copies: tuple[int, ...]
 
 
 def plan_of(name: str, ports: tuple[int, ...], options: PlanOptions) -> Plan:
     """The plan of measuring the build ``name``, whose release serves ``ports``. Raises UsageError."""
-    from unibeam_nb.bench.plan import Factor, Stop, make_plan, parse_labelled
+    from unibeam_nb.bench.plan import Factor, Stop, has_limit, make_plan, parse_labelled
 
     given: dict[str, Any] = dict(options)
     first, against = given.pop("arms", ()) or (DEFAULT_ARM,), given.pop("against", ())
     rivals = against or (() if given.get("baseline") and len(first) > 1 else DEFAULT_RIVALS)
+    if rivals is DEFAULT_RIVALS and "minimum" in given.get("kinds", ()):
+        rivals = tuple(arm for arm in rivals if has_limit(parse_arm(arm)))
     labelled = tuple(dict.fromkeys(parse_labelled(text, parse_arm) for text in (*first, *rivals)))
     http, until = given.pop("http", None), given.pop("until", None)
     factors = tuple(Factor(key, tuple(map(str, values))) for key, values in (given.pop("factors", None) or {}).items())

@@ -119,6 +119,12 @@ BENCH = Command(
      Option(("--within",), "end when the interval of every ratio to the baseline is narrower than this: 5% or 0.05; "
             "-n is then the most blocks", "PART"),
      Option(("--baseline",), "the arm that the ratios of --within are to", "ARM", completes="arms"),
+     Option(("--steady",), "besides booting each arm, load it for so many seconds: answers per second, their latency, "
+            "and the processor time of an idle machine", "SECONDS", "count", bare="5"),
+     Option(("--density",), "instead of single boots, run so many copies at once: the memory of all, and of each",
+            "LIST", "list", bare="1,4,16,32"),
+     Option(("--min-memory",), "instead of single boots, seek the least memory, up to --mem, in which each arm boots",
+            kind="switch"),
      Option(("--experiment",), "the experiment's name; one that exists is continued", "NAME",
             completes="experiments"),
      Option(("--dry-run",), "show the plan, how long it will take, and what cannot run here; measure nothing",
@@ -128,6 +134,9 @@ BENCH = Command(
             choices=("wait", "refuse"))),
     "an experiment as TOML",
     ("bench hello --against oci+slim@podman,release@process -n 30", "bench plan.toml --dry-run",
+     "bench hello --on release@process --against release+lean@process --steady 10",
+     "bench hello --on linux+tiny+lean+resume@qemu --against oci+scratch@crun --density 1,4,16",
+     "bench hello --on linux+tiny+lean@qemu --against oci+scratch+lean@crun --min-memory",
      "bench hello --vary mem_mb=64,128 --within 5% --baseline release@process",
      "bench hello --on a=release@process --against b=release@process"))
 

@@ -45,7 +45,7 @@ class _Given:
         self._defaults = defaults
 
     def was_given(self, key: str) -> bool:
-        return self._values.get(key) not in (None, ())
+        return self._values.get(key) not in (None, (), False)
 
     def text(self, key: str) -> str | None:
         value = self._values.get(key)
@@ -129,11 +129,15 @@ def _bench(lab: Lab, given: _Given) -> Any:
         _refuse_flags_of_the_plan(given)
     options: PlanOptions = {
         "arms": given.many("on"), "against": given.many("against"), "blocks": _blocks(given),
-        "warmup": given.value("warmup", 1), "seed": given.value("seed"), "mem_mb": given.value("mem"),
-        "vcpus": given.value("vcpus"), "http": given.text("http"), "until": given.text("until"),
-        "deadline": given.value("deadline"), "accelerator": given.value("accel"),
+        "warmup": given.value("warmup", 1 if _repeated(given) else 0), "seed": given.value("seed"),
+        "mem_mb": given.value("mem"), "vcpus": given.value("vcpus"), "http": given.text("http"),
+        "until": given.text("until"), "deadline": given.value("deadline"), "accelerator": given.value("accel"),
         "factors": _factors(given.many("vary")), "within": _part(given.text("within")),
-        "baseline": given.text("baseline")}
+        "baseline": given.text("baseline"), "kinds": _kinds(given)}
+    if given.was_given("steady"):
+        options["load_s"] = given.value("steady")
+    if given.was_given("density"):
+        options["copies"] = tuple(_copies(word) for word in given.many("density"))
     if given.switch("dry_run"):
         return lab.preview(lab.plan(name, toml=toml, **options))
     try:
@@ -144,8 +148,30 @@ def _bench(lab: Lab, given: _Given) -> Any:
         raise Cancelled(hint="The boots measured so far are kept; --experiment NAME goes on with them.") from None
 
 
+def _kinds(given: _Given) -> tuple[str, ...]:
+    """What is measured: boots, unless the user asks for the density or the least memory instead."""
+    wanted = {"steady": given.was_given("steady"), "density": given.was_given("density"),
+              "minimum": given.switch("min_memory")}
+    chosen = tuple(kind for kind, holds in wanted.items() if holds)
+    return chosen if chosen and not wanted["steady"] else ("boot", *chosen)
+
+
+def _repeated(given: _Given) -> bool:
+    """Whether what is measured varies from block to block. Memory hardly does: once is enough, unless -n says more."""
+    return "boot" in _kinds(given)
+
+
+def _copies(word: str) -> int:
+    if not (word.isascii() and word.isdigit()):
+        raise UsageError(f"{word!r} is not a number of copies.",
+                         "Put the build's name first, and commas between the numbers: bench hello --density 1,4")
+    return int(word)
+
+
 def _blocks(given: _Given) -> int | None:
     """The number of blocks; with a stop rule the user's own word only, which is then the cap."""
+    if not _repeated(given) and not given.was_given("blocks"):
+        return 1
     return given.value("blocks") if given.was_given("blocks") or not given.was_given("within") else None
 
 

@@ -167,9 +167,10 @@ def occupied(machines: Sequence[Copied]) -> Memory:
 
 def figures(memory: Memory, copies: int, before: Host, after: Host, seconds: float) -> dict[str, float]:
     """The values of a sample: ``seconds`` is from the first spawn until all were up."""
-    return {"copies_count": copies, "total_bytes": memory.total, "each_bytes": memory.total / copies,
-            "overhead_bytes": memory.overhead, "host_mapped_bytes": after.mapped - before.mapped,
-            "host_kernel_bytes": after.kernel - before.kernel, "all_up_s": seconds}
+    found = {"copies_count": copies, "total_bytes": memory.total, "each_bytes": memory.total / copies,
+             "overhead_bytes": memory.overhead, "host_mapped_bytes": after.mapped - before.mapped,
+             "host_kernel_bytes": after.kernel - before.kernel, "all_up_s": seconds}
+    return {name: float(value) for name, value in found.items()}
 
 
 def density(start: Callable[[int], Copied], copies: int, probe: Probe | None,
