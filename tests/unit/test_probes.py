@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from unibeam_nb.bench.journal import load_experiment
 from unibeam_nb.bench.probes.footprint import footprint
 from unibeam_nb.bench.probes.idle import idle
 from unibeam_nb.bench.probes.steady import apart, steady
@@ -19,7 +20,7 @@ from unibeam_nb.machine import cgroup, proc
 from unibeam_nb.machine.cgroup import Usage, memory_directory
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.proc import ProcessId, cpu_seconds, threads
-from unibeam_nb.model import Memory
+from unibeam_nb.model import TRY, Memory
 
 
 @pytest.fixture
@@ -153,3 +154,22 @@ def test_swap_is_limited_where_it_is_counted(tmp_path: Path) -> None:
     (tmp_path / "user.slice").mkdir()
     (tmp_path / "user.slice" / "memory.swap.max").write_text("max\n")
     assert cgroup.limits_swap(tmp_path)
+
+
+def test_a_recorded_journal_of_every_kind_is_read() -> None:
+    """``tests/fixtures/journals`` holds one real experiment each, measured on a busy host: their form matters."""
+    directory = Path(__file__).parent.parent / "fixtures" / "journals"
+    steady_ones, dense, least = (load_experiment(directory / f"{kind}.jsonl") for kind in
+                                 ("steady", "density", "minimum"))
+    assert {"requests_per_s", "latency_p50_s", "latency_p90_s", "latency_p99_s", "errors_count", "connections_count",
+            "load_s", "idle_cpu_ratio", "cpu_per_request_s"} <= set(steady_ones.measured_of("steady")[0].values)
+    assert len(steady_ones.measured) == len(steady_ones.measured_of("steady")) == 6
+    assert {s.values["copies_count"] for s in dense.measured_of("density")} == {1, 2, 4}
+    for s in dense.measured_of("density"):
+        assert s.memory is not None
+        assert s.values["total_bytes"] == s.memory.total == s.values["each_bytes"] * s.values["copies_count"]
+    found = {s.arm: s.values["least_bytes"] / (1 << 20) for s in least.measured_of("minimum")}
+    assert found == {"linux+tiny+lean@qemu": 40, "oci+scratch@crun": 16, "oci+scratch+lean@crun": 11}
+    tries = least.measured_of(TRY)
+    assert len(tries) == 33
+    assert all(bool(s.error) != bool(s.values["reached_count"]) for s in tries)
