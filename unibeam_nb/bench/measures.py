@@ -86,7 +86,8 @@ def minimum_sample(setting: Setting, slot: Slot, started: str) -> Sample:
         return Sample(ok=False, error=kept[-1].error, values=values, **about)
     best = [s for s in kept if _try(s) == Try(answer, True)][-1]
     about |= {"mem_mb": best.mem_mb, "accelerator": best.accelerator}
-    return Sample(ok=True, marks=best.marks, memory=best.memory, values=values | {"least_bytes": float(answer << 20)}, **about)
+    values["least_bytes"] = float(answer << 20)
+    return Sample(ok=True, marks=best.marks, memory=best.memory, values=values, **about)
 
 
 def _try(sample: Sample) -> Try:
