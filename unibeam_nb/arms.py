@@ -17,10 +17,14 @@ TARGETS = ("linux", "osv", "oci", "release")
 FLAVOURS = ("scratch", "slim")
 """Flavours of the ``oci`` target: release + libraries only, or a minimal Debian root below them."""
 
-RUNNERS = ("qemu", "uml", "podman", "crun", "runc", "runsc", "process")
+RUNNERS = ("qemu", "uml", "podman", "docker", "crun", "runc", "runsc", "process")
 
 RESUME = "resume"
 """The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
+
+BRIDGE = "bridge"
+"""The option of a container that is on a bridge, with its ports published on 127.0.0.1, instead of on the host's own
+network."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +83,27 @@ class Arm:
     @property
     def own_network(self) -> bool:
         """Whether the machine has a network of its own, into which a port of the host is forwarded."""
-        return self.target in ("linux", "osv")
+        return self.target in ("linux", "osv") or BRIDGE in self.options
 
     def __str__(self) -> str:
         return "+".join((self.target, *self.options)) + "@" + self.runner
 
 
 RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("qemu", "uml"), "osv": ("qemu",), "oci": ("podman", "crun", "runc", "runsc"), "release": ("process",)}
+    "linux": ("qemu", "uml"), "osv": ("qemu",), "oci": ("podman", "docker", "crun", "runc", "runsc"),
+    "release": ("process",)}
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", "lean", RESUME), "osv": (), "oci": ("lean",),
+    "linux": ("tiny", "small", "lean", RESUME), "osv": (), "oci": ("lean", BRIDGE),
     "release": ("lean",)}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
-emulator without a JIT."""
+emulator without a JIT, ``bridge`` a network of the container's own."""
 
 
-ONLY_ON: Mapping[str, tuple[str, ...]] = {"tiny": ("qemu",), "small": ("qemu",), RESUME: ("qemu",)}
+ONLY_ON: Mapping[str, tuple[str, ...]] = {"tiny": ("qemu",), "small": ("qemu",), RESUME: ("qemu",),
+                                            BRIDGE: ("podman", "docker")}
 """The runners of options that not every runner of their target has."""
 
 

@@ -27,7 +27,8 @@ from unibeam_nb.progress import checkpoint, hurried
 
 PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
              "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE",
-             "CONTAINERS_CONF", "DBUS_SESSION_BUS_ADDRESS")
+             "CONTAINERS_CONF", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG",
+             "DBUS_SESSION_BUS_ADDRESS")
 """The variables a program inherits; everything else about the user's shell stays out of a build."""
 
 DETAIL_LINES = 12

@@ -40,6 +40,8 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("linux.uml", ("user-mode-linux",), "booting linux images without KVM"),
     Tool("slirp4netns", ("slirp4netns",), "the network of linux images on uml"),
     Tool("podman", ("podman",), "running oci images as people ship them"),
+    Tool("docker", ("docker.io",), "running oci images as people ship them"),
+    Tool("dockerd", ("docker.io",), "running oci images as people ship them"),
     Tool("crun", ("crun",), "running oci images with the runtime alone"),
     Tool("runc", ("runc",), "running oci images with the runtime alone"),
     Tool("runsc", (), "running oci images in gVisor's own kernel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,15 @@ def debian_package(store: Store) -> Callable[..., Path]:
 def rabbitmq(debian_package: Callable[..., Path]) -> Path:
     """Debian's RabbitMQ as it would be installed, below a directory of the tests' own."""
     return next((debian_package("rabbitmq-server") / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_daemon_is_left(store: Store) -> Iterator[None]:
+    """A docker daemon that the tests started goes with the last of them."""
+    yield
+    from unibeam_nb.machine import dockerd
+
+    dockerd.end(store)
 
 
 @pytest.fixture

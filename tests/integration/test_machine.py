@@ -62,7 +62,7 @@ accept(Listen) ->
     accept(Listen).
 """
 
-CONTAINERS = ("podman", "crun", "runc")
+CONTAINERS = ("podman", "docker", "crun", "runc")
 TARGETS = {"qemu": ("linux", ""), "uml": ("linux", ""), **dict.fromkeys(CONTAINERS, ("oci", "scratch")),
            "process": ("release", "")}
 RUNNERS = tuple(TARGETS)
@@ -218,7 +218,7 @@ def test_a_container_that_eats_its_memory_is_killed_and_reported(place: Store, r
     from unibeam_nb.machine import ways
 
     with booted(place, runner):
-        way = ways.remembered(place, tools.find(runner))
+        way = ways.Way() if runner == "docker" else ways.remembered(place, tools.find(runner))
     if way is None or not way.cgroups:
         pytest.skip(f"{runner} cannot use cgroups on this host, so it cannot limit memory")
     with pytest.raises(BootFailed) as caught:
@@ -343,7 +343,7 @@ def test_clean_takes_what_is_ours_and_nothing_else(place: Store, tmp_path: Path)
     try:
         with booted(other, "process") as theirs:
             ours = boot(place, image_of(place, "process"), "process", ANSWERED)
-            assert clean(place) == [f"Stopped hello ({ours.id}, release@process)."]
+            assert clean(place)[0] == f"Stopped hello ({ours.id}, release@process)."
             assert not ours.alive
             assert theirs.alive
             assert get(theirs) == "hello"
@@ -399,6 +399,48 @@ def test_clean_removes_a_container_whose_machine_was_forgotten_and_spares_others
         assert not list(Path("/sys/fs/cgroup").glob(f"*/unibeam-{ours.id}"))
         assert theirs.alive
         assert get(theirs) == "hello"
+
+
+@pytest.mark.parametrize("runner", ["podman", "docker"])
+def test_a_bridged_container_has_a_network_of_its_own_behind_a_port_of_the_host(place: Store, runner: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a bridge is made by root")
+    wanted = any_free()
+    options = dataclasses.replace(ANSWERED, ports=((wanted, 8080),))
+    machine = boot(place, dataclasses.replace(image_of(place, runner), options=("bridge",)), runner, options)
+    try:
+        assert machine.arm == f"oci+scratch+bridge@{runner}"
+        assert machine.ports == {8080: wanted}
+        assert get(machine) == "hello"
+        inside = runner_of(machine.record).payload(machine.record, machine.directory)[0]
+        assert Path(f"/proc/{inside.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+        whole = family(machine)
+    finally:
+        machine.stop()
+    assert_nothing_is_left(place, whole)
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
+    assert f"--dport {wanted}" not in rules
+    clean(place)
+    assert not [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith("unibeam")]
+
+
+def test_a_docker_daemon_of_our_own_is_found_again_and_ended_by_clean(place: Store) -> None:
+    from unibeam_nb.machine import dockerd
+
+    with booted(place, "docker"):
+        first = dockerd.running(place)
+        if first is None:
+            pytest.skip("a docker daemon of the host's own runs here")
+        assert dockerd.engine(place) == first
+        assert clean(Store(place.cache, place.state.with_name("other"))) == []  # It still runs somebody's container.
+    keeper = first.process
+    assert keeper is not None
+    whole = [keeper, *proc.descendants(keeper)]
+    assert len(whole) >= 4
+    assert clean(place) == ["Ended the docker daemon that unibeam had started."]
+    assert proc.wait(whole, 5.0)
+    assert dockerd.running(place) is None
+    assert str(place.cache) not in Path("/proc/mounts").read_text()
 
 
 @pytest.mark.parametrize("runner", CONTAINERS)

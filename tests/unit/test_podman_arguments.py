@@ -6,7 +6,8 @@ from pathlib import Path
 
 from unibeam_nb.machine.podman_arguments import Places, base, owned, pull, remove, run
 
-PLACES = Places(Path("/cache/root"), Path("/tmp/u"), Path("/cache/containers.conf"), Path("/cache/policy.json"))
+PLACES = Places(Path("/cache/root"), Path("/tmp/u"), Path("/cache/containers.conf"), Path("/cache/policy.json"),
+                Path("/cache/networks"))
 ARGV = ("/opt/release/bin/erlexec", "-noinput")
 
 

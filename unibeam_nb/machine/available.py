@@ -11,7 +11,7 @@ from unibeam_nb.errors import UsageError
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "qemu": ("qemu-system-x86_64",), "uml": ("linux.uml", "slirp4netns"), "podman": ("podman", "crun"),
-    "crun": ("crun",), "runc": ("runc",), "runsc": ("runsc",), "process": ()}
+    "docker": ("docker",), "crun": ("crun",), "runc": ("runc",), "runsc": ("runsc",), "process": ()}
 """The programs that each runner takes."""
 
 
@@ -20,7 +20,12 @@ def available(runner: str) -> str | None:
     known to be in its way. Raises UsageError for what is no runner."""
     if runner not in RUNNERS:
         raise UsageError(f"{runner!r} is not a runner.", f"The runners are {', '.join(RUNNERS)}.")
-    return lacking(NEEDS[runner])
+    absent = lacking(NEEDS[runner])
+    if absent is None and runner == "docker":
+        from unibeam_nb.machine import dockerd
+
+        return dockerd.obstacle()
+    return absent
 
 
 def lacking(programs: tuple[str, ...]) -> str | None:

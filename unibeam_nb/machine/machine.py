@@ -218,7 +218,7 @@ def clean(store: Store) -> list[str]:
 
     A machine that another process is just booting is stopped too.
     """
-    from unibeam_nb.machine import podman
+    from unibeam_nb.machine import docker, podman
 
     lines = []
     for machine in machines(store):
@@ -231,5 +231,5 @@ def clean(store: Store) -> list[str]:
                 registry.forget(directory)
                 lines.append(f"Removed the unreadable remains of {directory.name}.")
         if not registry.directories(store):
-            lines += podman.clean(store)
+            lines += (*podman.clean(store), *docker.clean(store))
     return lines

@@ -12,17 +12,27 @@ from pathlib import Path
 from filelock import FileLock
 
 from unibeam_nb import process, tools
+from unibeam_nb.arms import BRIDGE
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine import memory, podman_arguments, proc, ways
 from unibeam_nb.machine.options import Seat, Start
-from unibeam_nb.machine.podman_arguments import CONFIGURATION, CONMON_PIDFILE, PIDFILE, POLICY, Places
+from unibeam_nb.machine.podman_arguments import (
+    BRIDGE_NAME,
+    CONFIGURATION,
+    CONMON_PIDFILE,
+    HOST,
+    PIDFILE,
+    POLICY,
+    Places,
+    bridged,
+)
 from unibeam_nb.machine.proc import PROC, ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.ways import Way, container_name
 from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
 from unibeam_nb.progress import step
-from unibeam_nb.store import Store, digest
+from unibeam_nb.store import Store, digest, write_atomically
 
 
 def places(store: Store) -> Places:
@@ -32,16 +42,19 @@ def places(store: Store) -> Places:
     session of the user. Raises MachineError when somebody else owns it.
     """
     home = store.cache / "podman"
-    found = Places(home / "root", _run_directory(home), home / "containers.conf", home / "policy.json")
-    for directory in (found.root, found.run / "run", found.run / "tmp"):
+    found = Places(home / "root", run_directory(home), home / "containers.conf", home / "policy.json",
+                   home / "networks")
+    for directory in (found.root, found.run / "run", found.run / "tmp", found.networks):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path, text in ((found.configuration, CONFIGURATION), (found.policy, POLICY)):
-        if not path.exists():
-            path.write_text(text, encoding="utf-8")
+    configuration = CONFIGURATION.replace("{networks}", str(found.networks))
+    for path, text in ((found.configuration, configuration), (found.policy, POLICY)):
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
     return found
 
 
-def _run_directory(home: Path) -> Path:
+def run_directory(home: Path) -> Path:
+    """A short path for what ends with the host's boot and belongs to the engine that lives in ``home``."""
     path = Path(tempfile.gettempdir()) / f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
@@ -88,7 +101,7 @@ def prepare(seat: Seat) -> Start:
 
     def attempt(way: Way) -> str | None:
         trial = f"{container_name(seat.id)}-trial"
-        words = podman_arguments.run(reference, trial, _owner(seat.store), (launch.argv()[0], "+V"), launch.env(),
+        words = podman_arguments.run(reference, trial, owner(seat.store), (launch.argv()[0], "+V"), launch.env(),
                                      cgroups=way.cgroups, mem_mb=64)
         done = process.run(command(seat.store, way, words), env=env, timeout=60, check=False)
         process.run(command(seat.store, way, podman_arguments.remove(trial)), env=env, timeout=60, check=False)
@@ -97,10 +110,23 @@ def prepare(seat: Seat) -> Start:
 
     way = ways.settle(seat.store, program, ways.candidates(copies=False), attempt)
     words = podman_arguments.run(
-        reference, container_name(seat.id), _owner(seat.store), launch.argv(IMAGE_ROOT, IMAGE_STATE),
+        reference, container_name(seat.id), owner(seat.store), launch.argv(IMAGE_ROOT, IMAGE_STATE),
         launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
-        directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb)
+        directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb,
+        network=_network(seat, way))
     return Start(command(seat.store, way, words), CONSOLE, tuple(env.items()))
+
+
+def _network(seat: Seat, way: Way) -> tuple[str, ...]:
+    """The words for this machine's network; the bridge is made on first use, and goes with :func:`clean`."""
+    if BRIDGE not in seat.arm.options:
+        return HOST
+    with FileLock(str(places(seat.store).root.parent / ".lock")):
+        env = _environment(seat.store)
+        known = process.run(command(seat.store, way, ("network", "exists", BRIDGE_NAME)), env=env, check=False)
+        if known.code != 0:
+            process.run(command(seat.store, way, podman_arguments.make_bridge(BRIDGE_NAME)), env=env, timeout=60)
+    return bridged(BRIDGE_NAME, seat.ports)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
@@ -154,7 +180,8 @@ def halt(store: Store, record: Record, directory: Path, reap: Callable[[], objec
     return gone
 
 
-def _owner(store: Store) -> str:
+def owner(store: Store) -> str:
+    """The label by which a container is known as this store's."""
     return digest(str(store.state.absolute()))[:16]
 
 
@@ -165,8 +192,10 @@ def clean(store: Store) -> list[str]:
     if not (store.cache / "podman" / "root").is_dir() or not tools.locate("podman"):
         return []
     way, env = ways.remembered(store, tools.find("podman")) or Way(), _environment(store)
-    listed = process.run(command(store, way, podman_arguments.owned(_owner(store))), env=env, timeout=60, check=False)
+    listed = process.run(command(store, way, podman_arguments.owned(owner(store))), env=env, timeout=60, check=False)
     for name in listed.stdout.split():
         process.run(command(store, way, podman_arguments.remove(name)), env=env, timeout=60)
         ways.remove_cgroup(name)
+    if any(places(store).networks.iterdir()):
+        process.run(command(store, way, ("network", "rm", BRIDGE_NAME)), env=env, timeout=60, check=False)
     return [f"Removed the container {name}, which no machine owned." for name in listed.stdout.split()]

@@ -7,7 +7,7 @@ containers are neither seen nor touched.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,16 @@ default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
 runtime = "crun"
 events_logger = "none"
 cgroup_manager = "cgroupfs"
+
+[network]
+network_config_dir = "{networks}"
 """
+
+HOST = ("--network", "host")
+"""The words for the host's own network: the program's ports are the host's, and nothing is forwarded."""
+
+BRIDGE_NAME = "unibeam"
+"""What a bridge of ours is called in an engine of ours."""
 
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 """containers-policy.json(5): the images are our own, from this disk, and carry no signatures."""
@@ -37,12 +46,13 @@ POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 @dataclass(frozen=True)
 class Places:
     """Where our podman keeps things: ``root`` images and containers, ``run`` what ends with the host's boot.
-    ``configuration`` is what CONTAINERS_CONF names."""
+    ``configuration`` is what CONTAINERS_CONF names, ``networks`` where bridges are described."""
 
     root: Path
     run: Path
     configuration: Path
     policy: Path
+    networks: Path
 
 
 def base(program: Path, places: Places) -> tuple[str, ...]:
@@ -57,8 +67,9 @@ def pull(layout: Path, policy: Path) -> tuple[str, ...]:
 
 
 def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str, str], *,
-        directory: Path | None = None, cgroups: bool = True, mem_mb: int | None = None) -> tuple[str, ...]:
-    """Run ``argv`` in the foreground on the host's network; the container is removed when it ends.
+        directory: Path | None = None, cgroups: bool = True, mem_mb: int | None = None,
+        network: Sequence[str] = HOST) -> tuple[str, ...]:
+    """Run ``argv`` in the foreground; the container is removed when it ends.
 
     ``owner`` says whose registry of machines it belongs to. ``directory`` is where the pids of the container and
     its monitor are left. ``mem_mb`` is a limit in MiB, which cannot be kept without ``cgroups``; the cgroup
@@ -68,10 +79,22 @@ def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str
     pids = () if directory is None else ("--pidfile", str(directory / PIDFILE),
                                          "--conmon-pidfile", str(directory / CONMON_PIDFILE))
     variables = (word for key, value in env.items() for word in ("--env", f"{key}={value}"))
-    return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", "--network", "host",
+    return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", *network,
             "--log-driver", "none",
             *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids, *variables,
             "--workdir", IMAGE_STATE, "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])
+
+
+def bridged(network: str, ports: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """The words for a bridge called ``network`` with ``ports`` (host, guest) published on the loopback address. They
+    are docker's too."""
+    return ("--network", network, *(word for host, guest in ports
+                                    for word in ("--publish", f"127.0.0.1:{host}:{guest}")))
+
+
+def make_bridge(network: str) -> tuple[str, ...]:
+    """Make a bridge that containers can be on. There is no name server on it: nothing there has a name."""
+    return ("network", "create", "--disable-dns", network)
 
 
 def owned(owner: str) -> tuple[str, ...]:

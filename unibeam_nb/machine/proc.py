@@ -128,6 +128,22 @@ def command_line(process: ProcessId) -> list[str]:
     return [word.decode(errors="replace") for word in words[:-1]] if process.alive else []
 
 
+def everything() -> list[ProcessId]:
+    """All processes that run."""
+    found = (identify(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdecimal())
+    return [process for process in found if process]
+
+
+def ancestors(process: ProcessId) -> list[ProcessId]:
+    """The processes above this one, the nearest first, init not included."""
+    found: list[ProcessId] = []
+    fields = _stat(process.pid)
+    while fields and int(fields[1]) > 1 and (parent := identify(int(fields[1]))) is not None:
+        found.append(parent)
+        fields = _stat(parent.pid)
+    return found
+
+
 def with_variable(name: str, value: str) -> list[ProcessId]:
     """The running processes that were started with ``name=value`` in their environment, as far as we may look."""
     wanted = f"{name}={value}".encode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,17 @@ COVER = f"mount -t tmpfs -o size=64k,mode=755 cover {UNIFIED}"
 the same; unmounting the tree instead would leave those on the host."""
 
 
-def remove_cgroup(name: str) -> None:
+def remove_cgroup(name: str, patience: float = 1.0) -> None:
     """Remove the empty cgroup ``name`` with those below it, in every hierarchy: runtimes leave some behind when
-    they fail. One that still holds processes stays."""
+    they fail. One that still holds processes after ``patience`` seconds stays: the kernel takes a moment to let go of
+    those that have ended."""
+    ends = time.monotonic() + patience
+    while not _without(name) and time.monotonic() < ends:
+        time.sleep(0.01)
+
+
+def _without(name: str) -> bool:
+    """Try to remove them; whether they are gone."""
     for top in (CGROUPS, *(path for path in CGROUPS.iterdir() if path.is_dir())) if CGROUPS.is_dir() else ():
         for directory in sorted((top / name).rglob("*"), reverse=True) if (top / name).is_dir() else ():
             if directory.is_dir():
@@ -117,3 +126,4 @@ def remove_cgroup(name: str) -> None:
                     directory.rmdir()
         with contextlib.suppress(OSError):
             (top / name).rmdir()
+    return not (CGROUPS / name).exists() and not any(CGROUPS.glob(f"*/{name}"))
