@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unibeam_nb.analysis import charts
+from unibeam_nb.analysis import charts, describe
+from unibeam_nb.analysis.charts import style
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
@@ -178,10 +179,10 @@ def test_given_axes_are_drawn_on() -> None:
 
 
 def test_pieces_of_a_stack_differ_in_grey_and_neighbours_in_hatch() -> None:
-    shades = charts._shades(7)
+    shades = style.shades(7)
     greys = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in shades]
     assert all(b - a > 0.06 for a, b in itertools.pairwise(greys)), greys
-    assert len(set(charts.HATCHES)) == len(charts.HATCHES) == 7
+    assert len(set(style.HATCHES)) == len(style.HATCHES) == 7
 
 
 def test_sizes_are_drawn_of_images_alone() -> None:
@@ -196,13 +197,13 @@ def test_sizes_are_drawn_of_images_alone() -> None:
 
 def test_every_chart_has_a_sentence_with_its_figures() -> None:
     exp = experiment(4, fail="oci+scratch@crun")
-    boot = charts.describe_boot(exp)
+    boot = describe.describe_boot(exp)
     assert boot.startswith("Median boot time of hello, from spawn to the first good HTTP answer: linux@qemu 2.92 s (95")
     assert "oci+scratch@crun never succeeded" in boot
     assert boot.endswith("software emulation, not what production would show.")
-    assert "linux@qemu spends 58 ms until the VMM is ready, 2" in charts.describe_stages(exp)
-    assert "linux 97.0 MB unpacked and 40.0 MB shipped" in charts.describe_size(exp)
-    assert "linux@qemu 110 MB, of which 20.0 MB are overhead" in charts.describe_memory(exp)
+    assert "linux@qemu spends 58 ms until the VMM is ready, 2" in describe.describe_stages(exp)
+    assert "linux 97.0 MB unpacked and 40.0 MB shipped" in describe.describe_size(exp)
+    assert "linux@qemu 110 MB, of which 20.0 MB are overhead" in describe.describe_memory(exp)
 
 
 def test_drawing_leaves_no_trace_in_the_style_of_the_notebook() -> None:
@@ -219,6 +220,6 @@ def test_charts_never_touch_pyplot() -> None:
 
 
 def test_frames_and_statistics_need_no_matplotlib_and_no_programs() -> None:
-    code = ("import sys, unibeam_nb.analysis.frames, unibeam_nb.analysis.stats, unibeam_nb.analysis.words;"
+    code = ("import sys, unibeam_nb.analysis.frames, unibeam_nb.analysis.stats, unibeam_nb.analysis.describe;"
             "sys.exit(any(m in sys.modules for m in ('matplotlib', 'IPython', 'plumbum', 'unibeam_nb.process')))")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -116,7 +116,7 @@ def test_sizes_can_be_told_of_images_alone() -> None:
 
 
 def test_the_typical_boot_is_the_one_with_the_median() -> None:
-    frame = pd.DataFrame({"arm": ["a"] * 4 + ["b"], "order": [0, 1, 2, 3, 4], "seconds": [9.0, 1.0, 3.0, 2.0, 7.0]})
+    frame = pd.DataFrame({"row": ["a"] * 4 + ["b"], "order": [0, 1, 2, 3, 4], "seconds": [9.0, 1.0, 3.0, 2.0, 7.0]})
     assert frames.typical(frame, "seconds", "a") == 3, "the lower of the two middle ones"
     assert frames.typical(frame[frame["order"] != 1], "seconds", "a") == 2
     assert frames.typical(frame, "seconds", "c") is None
@@ -124,9 +124,9 @@ def test_the_typical_boot_is_the_one_with_the_median() -> None:
 
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(BenchError) as caught:
-        frames.typical(pd.DataFrame({"arm": ["a"], "order": [1]}), "seconds", "a")
+        frames.typical(pd.DataFrame({"row": ["a"], "order": [1]}), "seconds", "a")
     assert caught.value.message == "The frame has no column 'seconds'."
-    assert caught.value.hint == "It has arm, order."
+    assert caught.value.hint == "It has row, order."
 
 
 def test_emulated_arms_are_known() -> None:

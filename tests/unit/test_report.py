@@ -85,10 +85,10 @@ def test_the_report_needs_nothing_else(tmp_path: Path) -> None:
     assert "url(http" not in text
 
 
-def test_four_charts_are_inline_and_have_an_alternative_text(tmp_path: Path) -> None:
+def test_every_possible_chart_is_inline_and_have_an_alternative_text(tmp_path: Path) -> None:
     _, tags = page(tmp_path)
     svgs = [attributes for name, attributes in tags.tags if name == "svg"]
-    assert len(svgs) == 4
+    assert len(svgs) == 7
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 40 for a in svgs)
     assert (svgs[0]["aria-label"] or "").startswith("Median boot time of hello")
 
@@ -144,8 +144,9 @@ def test_report_and_charts_are_the_same_bytes_every_time(tmp_path: Path) -> None
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     first = save_charts(exp, tmp_path / "one")
     second = save_charts(exp, tmp_path / "two" / "deep")
-    assert [path.name for path in first] == ["boot.svg", "boot.png", "stages.svg", "stages.png", "size.svg", "size.png",
-                                             "memory.svg", "memory.png"]
+    assert [path.name for path in first] == [
+        f"{kind}.{form}" for kind in ("boot", "ecdf", "stages", "ratio", "size", "treemap", "memory")
+        for form in ("svg", "png")]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert b"<dc:date>" not in first[0].read_bytes()
     assert first[1].read_bytes().startswith(b"\x89PNG")

@@ -15,8 +15,14 @@ from unibeam_nb.errors import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHARTS = ("boot", "stages", "size", "memory")
+CHARTS = ("boot", "ecdf", "stages", "ratio", "size", "treemap", "memory", "density", "minimum", "steady")
 """The kinds of chart."""
+
+MEASURE_NAMES = ("boot", "memory", "requests", "latency", "density", "minimum")
+"""What can be compared (:mod:`~unibeam_nb.analysis.measures`, which needs the model)."""
+
+OPTIONS = {"baseline": ("ratio",), "measure": ("ratio",), "force": ("ratio",), "arm": ("treemap",)}
+"""Which charts take which option."""
 
 
 @dataclass(frozen=True)

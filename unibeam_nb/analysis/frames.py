@@ -5,23 +5,27 @@ Everything here is a pure function of an :class:`~unibeam_nb.bench.journal.Exper
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from unibeam_nb.analysis.rows import measured, row_of, rows_of
 from unibeam_nb.bench.checks import outliers
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
 from unibeam_nb.model import MARKS, Image, Sample
 
-SAMPLES = ("experiment", "arm", "block", "order", "warmup", "ok", "started", "until", "seconds", "outlier",
-           "accelerator", "host", "mem_mb", "vcpus", "load1", "payload_bytes", "overhead_bytes", "memory_bytes",
-           "beam_bytes", "shipped_bytes", "unpacked_bytes", "image_sha256", "error")
-"""Columns of :func:`samples_frame`: one boot a row. ``seconds`` is the time from ``spawn`` to the mark
-``until``, missing where the boot failed; ``outlier`` marks good samples far from their arm's median."""
+SAMPLES = ("experiment", "kind", "row", "arm", "block", "order", "warmup", "ok", "started", "until", "seconds",
+           "outlier", "accelerator", "host", "mem_mb", "vcpus", "load1", "payload_bytes", "overhead_bytes",
+           "memory_bytes", "beam_bytes", "shipped_bytes", "unpacked_bytes", "image_sha256", "error")
+"""Columns of :func:`samples_frame`: one sample a row. ``row`` is the arm with its factors
+(:mod:`~unibeam_nb.analysis.rows`), ``seconds`` the time from ``spawn`` to the mark ``until``, missing where the boot
+failed; ``outlier`` marks good boots far from their row's median. What the plan varies and what further was measured
+follow in columns of their own, ``factor_mem_mb`` and ``requests_per_s``."""
 
-STAGES = ("arm", "block", "order", "stage", "start", "seconds")
+STAGES = ("row", "arm", "block", "order", "stage", "start", "seconds")
 """Columns of :func:`stages_frame`: one stage of one boot a row. ``stage`` is the mark that ends it,
 ``start`` when it began, in seconds after ``spawn``."""
 
@@ -30,7 +34,7 @@ SIZES = ("image", "arms", "measure", "part", "bytes")
 ``shipped`` (one row, part ``all``: what travels is compressed as a whole); ``image`` is what its arms share,
 ``oci+scratch``, and ``arms`` the tuple of their names."""
 
-MEMORY = ("arm", "block", "order", "kind", "bytes")
+MEMORY = ("row", "arm", "block", "order", "kind", "bytes")
 """Columns of :func:`memory_frame`: ``kind`` is ``payload``, ``overhead`` or ``beam`` (which is part of the
 payload, as the program itself counts it)."""
 
@@ -43,6 +47,14 @@ _GROUP_OF = {"linux kernel": "Linux kernel", "kernel modules": "kernel modules",
              "erts": "ERTS (the BEAM)", "init": "init and configuration", "configuration": "init and configuration"}
 
 
+HOW_TO_MEASURE = {
+    "boot": "Measure boots: %unibeam bench NAME -n 10",
+    "steady": "Measure under load: %unibeam bench NAME --steady",
+    "density": "Measure copies: %unibeam bench NAME --copies 1,4,16",
+    "minimum": "Search for it: %unibeam bench NAME --min-memory"}
+"""How samples of each kind come to be."""
+
+
 def require(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """``frame`` itself. Raises BenchError that names the first missing column."""
     for column in columns:
@@ -53,34 +65,38 @@ def require(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def samples_frame(exp: Experiment) -> pd.DataFrame:
-    """Every sample, failed ones and warm-ups included; columns :data:`SAMPLES`."""
+    """Every sample, failed ones and warm-ups included; columns :data:`SAMPLES`, then factors and further values."""
     marked = _outlying(exp)
+    factors = sorted({f"factor_{key}" for s in exp.samples for key in s.factors})
+    values = sorted({key for s in exp.samples for key in s.values})
     rows = [{
-        "experiment": exp.name, "arm": s.arm, "block": s.block, "order": s.order, "warmup": s.warmup, "ok": s.ok,
+        "experiment": exp.name, "kind": s.kind, "row": row_of(s), "arm": s.arm,
+        "block": s.block, "order": s.order, "warmup": s.warmup, "ok": s.ok,
         "started": s.started, "until": exp.until, "seconds": s.marks.get(exp.until) if s.ok else None,
-        "outlier": (s.arm, s.order) in marked, "accelerator": s.accelerator, "host": s.host, "mem_mb": s.mem_mb,
+        "outlier": (row_of(s), s.order) in marked, "accelerator": s.accelerator, "host": s.host, "mem_mb": s.mem_mb,
         "vcpus": s.vcpus, "load1": s.load1, "payload_bytes": s.memory.payload if s.memory else None,
         "overhead_bytes": s.memory.overhead if s.memory else None,
         "memory_bytes": s.memory.total if s.memory else None, "beam_bytes": s.memory.beam if s.memory else None,
         "shipped_bytes": s.shipped_bytes, "unpacked_bytes": s.unpacked_bytes, "image_sha256": s.image_sha256,
-        "error": s.error} for s in exp.samples]
-    return _tidy(rows, SAMPLES, {"seconds": "float64", "payload_bytes": "Int64", "overhead_bytes": "Int64",
-                                 "memory_bytes": "Int64", "beam_bytes": "Int64", "mem_mb": "Int64"})
+        "error": s.error, **{f"factor_{key}": value for key, value in s.factors.items()}, **s.values}
+        for s in exp.samples]
+    whole = ("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes", "mem_mb")
+    return _tidy(rows, (*SAMPLES, *factors, *values), {"seconds": "float64"} | dict.fromkeys(whole, "Int64"))
 
 
-def measured_frame(exp: Experiment) -> pd.DataFrame:
-    """The rows of :func:`samples_frame` that enter a statistic: good boots after the warm-up."""
+def measured_frame(exp: Experiment, kind: str = "boot") -> pd.DataFrame:
+    """The rows of :func:`samples_frame` that enter a statistic: good samples of one kind after the warm-up."""
     frame = samples_frame(exp)
-    return frame[frame["ok"] & ~frame["warmup"]].reset_index(drop=True)
+    return frame[frame["ok"] & ~frame["warmup"] & (frame["kind"] == kind)].reset_index(drop=True)
 
 
 def _outlying(exp: Experiment) -> set[tuple[str, int]]:
-    marked: set[tuple[str, int]] = set()
-    for arm in exp.arms:
-        own = [s for s in exp.measured if s.arm == arm]
-        far = outliers([s.marks[exp.until] for s in own])
-        marked |= {(arm, s.order) for s, is_far in zip(own, far, strict=True) if is_far}
-    return marked
+    """Row and ``order`` of every boot far from the others of its row."""
+    rows: dict[str, list[Sample]] = {}
+    for s in measured(exp):
+        rows.setdefault(row_of(s), []).append(s)
+    return {(row, s.order) for row, own in rows.items()
+            for s, is_far in zip(own, outliers([s.marks[exp.until] for s in own]), strict=True) if is_far}
 
 
 def stages_of(marks: Mapping[str, float], until: str) -> list[tuple[str, float, float]]:
@@ -101,32 +117,33 @@ def stages_of(marks: Mapping[str, float], until: str) -> list[tuple[str, float, 
 
 def stages_frame(exp: Experiment) -> pd.DataFrame:
     """The stages of every measured boot; per boot they sum to its ``seconds``. Columns :data:`STAGES`."""
-    rows = [{"arm": s.arm, "block": s.block, "order": s.order, "stage": stage, "start": start, "seconds": seconds}
-            for s in exp.measured for stage, start, seconds in stages_of(s.marks, exp.until)]
+    rows = [{"row": row_of(s), "arm": s.arm, "block": s.block, "order": s.order, "stage": stage, "start": start,
+             "seconds": seconds}
+            for s in measured(exp) for stage, start, seconds in stages_of(s.marks, exp.until)]
     return _tidy(rows, STAGES, {"start": "float64", "seconds": "float64"})
 
 
 def memory_frame(exp: Experiment) -> pd.DataFrame:
     """The memory of every measured boot, by kind; columns :data:`MEMORY`."""
     rows = []
-    for s in exp.measured:
+    for s in measured(exp):
         if s.memory is None:
             continue
         kinds = {"payload": s.memory.payload, "overhead": s.memory.overhead, "beam": s.memory.beam}
-        rows += [{"arm": s.arm, "block": s.block, "order": s.order, "kind": kind, "bytes": count}
+        rows += [{"row": row_of(s), "arm": s.arm, "block": s.block, "order": s.order, "kind": kind, "bytes": count}
                  for kind, count in kinds.items() if count is not None]
     return _tidy(rows, MEMORY, {"bytes": "Int64"})
 
 
-def typical(frame: pd.DataFrame, column: str, arm: str) -> int | None:
-    """The ``order`` of the boot of ``arm`` whose ``column`` is the median (of an even number, the lower of
+def typical(frame: pd.DataFrame, column: str, row: str) -> int | None:
+    """The ``order`` of the boot of ``row`` whose ``column`` is the median (of an even number, the lower of
     the two middle ones); None where there is none.
 
     Medians of parts do not sum to the median of the whole. Charts that stack parts therefore show those of
     this one boot, which do sum to its whole.
     """
-    own = require(frame, ("arm", "order", column))
-    own = own[(own["arm"] == arm) & own[column].notna()].sort_values([column, "order"])
+    own = require(frame, ("row", "order", column))
+    own = own[(own["row"] == row) & own[column].notna()].sort_values([column, "order"])
     return None if own.empty else int(own["order"].iloc[(len(own) - 1) // 2])
 
 
@@ -161,6 +178,41 @@ def _images(source: Experiment | Mapping[str, Image]) -> list[tuple[tuple[str, .
     for arm, about in abouts:
         known.setdefault(f"{about['target']} {about['sha256']}", ([], about))[0].append(arm)
     return [(tuple(arms), about) for arms, about in known.values()]
+
+
+def image_parts(source: Experiment | Mapping[str, Image], arm: str | None = None) \
+        -> tuple[str, int, list[tuple[str, str, int]]]:
+    """``(label, shipped bytes, parts)`` of one image, that of ``arm`` or the first; parts are ``(name, group, bytes)``
+    from the largest down. Raises BenchError where there is no such arm."""
+    images = _images(source)
+    if not images:
+        raise BenchError("There is nothing to draw.", "There is no image.")
+    names = [name for arms, _ in images for name in arms]
+    if arm is not None and arm not in names:
+        raise BenchError(f"There is no image of {arm}.", f"There are those of {', '.join(names)}.")
+    arms, about = next(pair for pair in images if arm is None or arm in pair[0])
+    parts = sorted(((name, _GROUP_OF.get(name, "OTP applications"), int(count)) for name, count in about["parts"]
+                    if count), key=lambda part: (-part[2], part[0]))
+    return arms[0].partition("@")[0], int(about["shipped_bytes"]), parts
+
+
+def copies_frame(exp: Experiment) -> pd.DataFrame:
+    """Every measured set of copies: ``row`` (without the number of copies), ``copies``, ``each_bytes`` and
+    ``total_bytes``, in the order of the arms, then of the copies."""
+    place = {row: index for index, row in enumerate(rows_of(exp, "density"))}
+    rows = [{"row": re.sub(r" copies=\d+", "", row_of(s)), "copies": int(s.values["copies_count"]),
+             "each_bytes": s.values["each_bytes"], "total_bytes": s.values["total_bytes"]}
+            for s in sorted(measured(exp, "density"), key=lambda s: place[row_of(s)])]
+    return _tidy(rows, ("row", "copies", "each_bytes", "total_bytes"), {})
+
+
+def require_kind(exp: Experiment, kind: str) -> None:
+    """Raise BenchError where the experiment did not measure this kind of thing."""
+    if any(s.kind == kind for s in exp.samples):
+        return
+    there = sorted({s.kind for s in exp.samples})
+    holds = f"It holds samples of: {', '.join(there)}." if there else "It holds no sample at all yet."
+    raise BenchError(f"The experiment {exp.name} has no {kind} samples.", f"{holds} {HOW_TO_MEASURE[kind]}")
 
 
 def accelerators(samples: Iterable[Sample]) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ class Measure:
     """One number that a sample of ``kind`` may hold. ``of(sample, until)`` is None where it does not.
 
     ``less`` and ``more`` say in a sentence that an arm has less or more of it: ``{arm} {less}`` with ``{}`` for
-    the ratio. ``show`` formats a value with its unit.
+    the ratio; ``brief`` says it in one word each. ``show`` formats a value with its unit.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Measure:
     show: Callable[[float], str]
     less: str
     more: str
+    brief: tuple[str, str] = ("less", "more")
 
 
 def _boot(sample: Sample, until: str) -> float | None:
@@ -51,13 +52,16 @@ def format_latency(seconds: float) -> str:
 
 
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in (
-    Measure("boot", "boot", "boot time", _boot, format_seconds, "is {} faster than", "is {} slower than"),
+    Measure("boot", "boot", "boot time", _boot, format_seconds, "is {} faster than", "is {} slower than",
+            ("faster", "slower")),
     Measure("memory", "boot", "memory", _memory, format_bytes,
             "takes {} less memory than", "takes {} more memory than"),
     Measure("requests", "steady", "requests per second", _value("requests_per_s"), format_rate,
-            "answers {} fewer requests than", "answers {} more requests than"),
+            "answers {} fewer requests than", "answers {} more requests than",
+            ("fewer", "more")),
     Measure("latency", "steady", "latency of the 99th percentile", _value("latency_p99_s"), format_latency,
-            "has a {} shorter latency (p99) than", "has a {} longer latency (p99) than"),
+            "has a {} shorter latency (p99) than", "has a {} longer latency (p99) than",
+            ("shorter", "longer")),
     Measure("density", "density", "memory of one of many copies", _value("each_bytes"), format_bytes,
             "takes {} less memory a copy than", "takes {} more memory a copy than"),
     Measure("minimum", "minimum", "least memory", _value("least_bytes"), format_bytes,

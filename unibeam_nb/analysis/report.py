@@ -17,7 +17,7 @@ import jinja2
 import matplotlib
 from markupsafe import Markup
 
-from unibeam_nb.analysis.charts import CHARTS
+from unibeam_nb.analysis.charts import CHARTS, possible
 from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
 from unibeam_nb.analysis.intervals import Interval, median_interval
 from unibeam_nb.analysis.stats import comparisons
@@ -31,7 +31,9 @@ from unibeam_nb.units import format_bytes, format_seconds
 
 PNG_DPI = 144
 
-TITLES = {"boot": "Boot time", "stages": "Where the time goes", "size": "Image size", "memory": "Memory"}
+TITLES = {"boot": "Boot time", "ecdf": "Distribution of boot times", "stages": "Where the time goes",
+          "ratio": "Ratios", "size": "Image size", "treemap": "One image by part", "memory": "Memory",
+          "density": "Many copies at once", "minimum": "Least memory", "steady": "Under load"}
 
 
 def write_report(exp: Experiment, path: Path) -> Path:
@@ -52,7 +54,7 @@ def save_charts(exp: Experiment, directory: Path) -> list[Path]:
     """Write every chart as ``KIND.svg`` and ``KIND.png``; the same experiment gives the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind in CHARTS:
+    for kind in possible(exp):
         for form in ("svg", "png"):
             path = directory / f"{kind}.{form}"
             with disk_errors(directory):
@@ -92,7 +94,8 @@ def _facts(exp: Experiment) -> dict[str, Any]:
     seen = [name for name in STAGE_NAMES if (stages["stage"] == name).any()]
     return {
         "title": f"{exp.plan.source}: {_counted(len(exp.arms))}", "exp": exp, "date": date_of(exp),
-        "charts": [(TITLES[kind], inline_svg(exp, kind), words(exp)) for kind, (_, words) in CHARTS.items()],
+        "charts": [(TITLES[kind], inline_svg(exp, kind), words(exp)) for kind in possible(exp)
+                   for words in CHARTS[kind][1:]],
         "loud": emulation_line(exp), "resumed": resumed_line(exp), "ends": ENDS[exp.until],
         "arms": _arms(exp), "compared": compared,
         "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen),

@@ -45,4 +45,4 @@ def arm_of(row: str) -> str:
 
 def measured(exp: Experiment, kind: str = "boot") -> tuple[Sample, ...]:
     """The samples of one kind that count: good ones after the warm-up."""
-    return tuple(s for s in exp.measured if s.kind == kind)
+    return exp.measured_of(kind)

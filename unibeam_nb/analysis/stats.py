@@ -81,6 +81,13 @@ def sentence(found: Comparison) -> str:
     return f"{text} {found.caveat}" if found.caveat else text
 
 
+def short(found: Comparison) -> str:
+    """What stands beside a row: ``2.30x`` and its interval, the other way round where that is above 1."""
+    shown = _turned(found.ratio)
+    less = MEASURES[found.measure].brief[0 if found.ratio.value < 1 else 1]
+    return f"{shown.value:.{_digits(shown)}f}x {less}\n({_span(found.ratio)})"
+
+
 def _least_blocks(family: int) -> int:
     """How many blocks, all speaking the same way, Wilcoxon's test needs to be sure in a family of so many: the least
     p that n blocks can have is 2^(1-n)."""
@@ -181,6 +188,15 @@ def refuse_mixed(samples: Sequence[Sample], what: str = "These samples") -> None
     virtual = sorted({name for names in accelerators(samples).values() for name in names} - {"native", ""})
     if len(virtual) > 1:
         raise BenchError(f"{what} come from virtual machines with different accelerators ({', '.join(virtual)}).", hint)
+
+
+def forced(exp: Experiment, kind: str = "boot") -> str:
+    """What a figure must say whose comparison was only possible by force; empty where it was fair."""
+    try:
+        refuse_mixed(measured(exp, kind))
+    except BenchError as error:
+        return f"FORCED, NOT A FAIR COMPARISON: {error.message[0].lower()}{error.message[1:]}"
+    return ""
 
 
 def comparisons(exp: Experiment, base: str | None = None, *, measure: str = "boot",

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
-from unibeam_nb.analysis.chart import CHARTS, Chart
+from unibeam_nb.analysis.chart import CHARTS, OPTIONS, Chart
 from unibeam_nb.errors import UsageError
 from unibeam_nb.lab.builds import Builds
 from unibeam_nb.lab.cases import absent_arms, arm_of, images_of_cases
@@ -17,6 +17,8 @@ from unibeam_nb.lab.plans import PlanOptions, plan_of
 from unibeam_nb.progress import step
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from unibeam_nb.bench import Experiment
     from unibeam_nb.bench.plan import Plan
     from unibeam_nb.bench.preview import Preview
@@ -102,15 +104,26 @@ class Experiments(Builds):
             raise UsageError(f"There is no experiment {chosen!r}.", f"There are: {', '.join(there[-8:])}.")
         return load_experiment(self.store.state / "experiments" / f"{chosen}.jsonl")
 
-    def chart(self, kind: str, experiment: str | Experiment | None = None) -> Chart:
-        """Draw one kind of chart (see CHARTS) of an experiment, the newest one unless named."""
+    def chart(self, kind: str, experiment: str | Experiment | None = None, *, baseline: str | None = None,
+              measure: str | None = None, arm: str | None = None, force: bool = False) -> Chart:
+        """Draw one kind of chart (see CHARTS) of an experiment, the newest one unless named.
+
+        ``ratio`` compares with the arm ``baseline`` what ``measure`` names (see MEASURE_NAMES), samples of several
+        hosts or accelerators only with ``force``; ``treemap`` shows the image of ``arm``.
+        """
         if kind not in CHARTS:
             raise UsageError(f"There is no chart {kind!r}.", f"The charts are {', '.join(CHARTS)}.")
+        options = {key: value for key, value in
+                   {"baseline": baseline, "measure": measure, "arm": arm, "force": force}.items() if value}
+        for key in options:
+            if kind not in OPTIONS[key]:
+                raise UsageError(f"The chart {kind} takes no --{key}.", f"It is for {', '.join(OPTIONS[key])}.")
         from unibeam_nb.analysis import charts
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
-        axes = getattr(charts, f"chart_{kind}")(chosen)
-        return Chart(kind, axes.figure, getattr(charts, f"describe_{kind}")(chosen))
+        draw, words = charts.CHARTS[kind]
+        figure = cast("Figure", draw(chosen, **options).figure)
+        return Chart(kind, figure, words(chosen, **options))
 
     def report(self, experiment: str | Experiment | None = None, path: Path | None = None) -> Path:
         """Write one self-contained HTML file about an experiment and return where it is."""

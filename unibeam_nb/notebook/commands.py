@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from unibeam_nb.analysis.chart import CHARTS, MEASURE_NAMES
+
 Kind = Literal["text", "list", "count", "number", "switch"]
 """What an option's value is: text; a comma-separated list that may also be repeated; a whole number from 0;
 a positive number; or nothing at all."""
@@ -140,11 +142,19 @@ BENCH = Command(
      "bench hello --vary mem_mb=64,128 --within 5% --baseline release@process",
      "bench hello --on a=release@process --against b=release@process"))
 
+_FORCE = Option(("--force",), "compare samples of different hosts or accelerators all the same, and say so",
+                kind="switch")
+
 CHART = Command(
     "chart", "draw an experiment",
-    (Positional("kind", "what to draw", required=True, choices=("boot", "stages", "size", "memory")), _EXPERIMENT),
-    (Option(("-o", "--output"), "also write it to a .svg, .png or .pdf file", "FILE", completes="files"),),
-    examples=("chart boot", "chart memory -o memory.svg"))
+    (Positional("kind", "what to draw", required=True, choices=CHARTS), _EXPERIMENT),
+    (Option(("--baseline",), "ratio: the arm that the others are compared with; the fastest if left out", "ARM",
+            completes="arms"),
+     Option(("--measure",), "ratio: what is compared; boot if left out", "NAME", choices=MEASURE_NAMES),
+     Option(("--arm",), "treemap: whose image; the first arm's if left out", "ARM", completes="arms"),
+     _FORCE,
+     Option(("-o", "--output"), "also write it to a .svg, .png or .pdf file", "FILE", completes="files"),),
+    examples=("chart boot", "chart ratio --baseline release@process", "chart memory -o memory.svg"))
 
 REPORT = Command(
     "report", "write one self-contained HTML file about an experiment", (_EXPERIMENT,),

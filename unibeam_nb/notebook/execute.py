@@ -217,7 +217,8 @@ def _read_plan(name: str) -> str:
 
 
 def _chart(lab: Lab, given: _Given) -> Chart:
-    chart = lab.chart(given.required("kind"), given.text("experiment"))
+    chart = lab.chart(given.required("kind"), given.text("experiment"), baseline=given.text("baseline"),
+                      measure=given.text("measure"), arm=given.text("arm"), force=given.switch("force"))
     output = given.text("output")
     if output is not None:
         chart.save(Path(output).expanduser())
