@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from unibeam_nb.analysis.rows import measured, row_of, rows_of
+from unibeam_nb.analysis.rows import row_of, rows_of
 from unibeam_nb.bench.checks import outliers
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
@@ -93,7 +93,7 @@ def measured_frame(exp: Experiment, kind: str = "boot") -> pd.DataFrame:
 def _outlying(exp: Experiment) -> set[tuple[str, int]]:
     """Row and ``order`` of every boot far from the others of its row."""
     rows: dict[str, list[Sample]] = {}
-    for s in measured(exp):
+    for s in exp.measured:
         rows.setdefault(row_of(s), []).append(s)
     return {(row, s.order) for row, own in rows.items()
             for s, is_far in zip(own, outliers([s.marks[exp.until] for s in own]), strict=True) if is_far}
@@ -119,14 +119,14 @@ def stages_frame(exp: Experiment) -> pd.DataFrame:
     """The stages of every measured boot; per boot they sum to its ``seconds``. Columns :data:`STAGES`."""
     rows = [{"row": row_of(s), "arm": s.arm, "block": s.block, "order": s.order, "stage": stage, "start": start,
              "seconds": seconds}
-            for s in measured(exp) for stage, start, seconds in stages_of(s.marks, exp.until)]
+            for s in exp.measured for stage, start, seconds in stages_of(s.marks, exp.until)]
     return _tidy(rows, STAGES, {"start": "float64", "seconds": "float64"})
 
 
 def memory_frame(exp: Experiment) -> pd.DataFrame:
     """The memory of every measured boot, by kind; columns :data:`MEMORY`."""
     rows = []
-    for s in measured(exp):
+    for s in exp.measured:
         if s.memory is None:
             continue
         kinds = {"payload": s.memory.payload, "overhead": s.memory.overhead, "beam": s.memory.beam}
@@ -202,7 +202,7 @@ def copies_frame(exp: Experiment) -> pd.DataFrame:
     place = {row: index for index, row in enumerate(rows_of(exp, "density"))}
     rows = [{"row": re.sub(r" copies=\d+", "", row_of(s)), "copies": int(s.values["copies_count"]),
              "each_bytes": s.values["each_bytes"], "total_bytes": s.values["total_bytes"]}
-            for s in sorted(measured(exp, "density"), key=lambda s: place[row_of(s)])]
+            for s in sorted(exp.measured_of("density"), key=lambda s: place[row_of(s)])]
     return _tidy(rows, ("row", "copies", "each_bytes", "total_bytes"), {})
 
 

@@ -20,15 +20,18 @@ def factors_of(sample: Sample) -> list[tuple[str, str]]:
 
 
 def rows_of(exp: Experiment, kind: str = "boot") -> tuple[str, ...]:
-    """The rows of an experiment: arms in the plan's order, each with its factors' values in rising order; an arm
-    without any sample of ``kind`` keeps its row, for it is missing and not unwanted."""
-    found: dict[str, dict[str, Sample]] = {arm: {} for arm in exp.arms}
+    """The rows of an experiment: the plan's cases in its order, also those without any sample of ``kind``, for they
+    are missing and not unwanted; sets of copies have rows of their own, by number."""
+    found: dict[str, dict[str, Sample]] = {case.label: {} for case in exp.plan.cases}
     for sample in exp.samples:
         if sample.kind == kind:
             found.setdefault(sample.arm, {}).setdefault(row_of(sample), sample)
     rows: list[str] = []
     for arm, own in found.items():
-        rows += sorted(own, key=lambda row: _natural(own[row])) if own else [arm]
+        planned = [case.name for case in exp.plan.cases if case.label == arm]
+        if own and not own.keys() & set(planned):
+            planned = []
+        rows += planned + sorted(own.keys() - set(planned), key=lambda row: _natural(own[row]))
     return tuple(rows)
 
 
@@ -43,6 +46,3 @@ def arm_of(row: str) -> str:
     return row.partition(" ")[0]
 
 
-def measured(exp: Experiment, kind: str = "boot") -> tuple[Sample, ...]:
-    """The samples of one kind that count: good ones after the warm-up."""
-    return exp.measured_of(kind)

@@ -24,7 +24,7 @@ from unibeam_nb.analysis.intervals import (
     superiority,
 )
 from unibeam_nb.analysis.measures import MEASURES, Measure
-from unibeam_nb.analysis.rows import arm_of, measured, row_of, rows_of
+from unibeam_nb.analysis.rows import arm_of, row_of, rows_of
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
 from unibeam_nb.model import Sample
@@ -141,7 +141,7 @@ def compare(exp: Experiment, arm: str, base: str, *, measure: str = "boot", forc
     for name in (arm, base):
         if name not in rows:
             raise BenchError(f"{name} is not in the experiment {exp.name}.", f"Its arms are {', '.join(rows)}.")
-    chosen = [s for s in measured(exp, what.kind) if row_of(s) in (arm, base)]
+    chosen = [s for s in exp.measured_of(what.kind) if row_of(s) in (arm, base)]
     if not force:
         refuse_mixed(chosen)
     values = values_by_block(exp, what)
@@ -165,7 +165,7 @@ def measure_of(name: str) -> Measure:
 def values_by_block(exp: Experiment, measure: Measure) -> dict[str, dict[int, float]]:
     """Every row's values by block; rows without any are there, and empty."""
     values: dict[str, dict[int, float]] = {row: {} for row in rows_of(exp, measure.kind)}
-    for sample in measured(exp, measure.kind):
+    for sample in exp.measured_of(measure.kind):
         value = measure.of(sample, exp.until)
         if value is not None:
             values[row_of(sample)][sample.block] = value
@@ -193,7 +193,7 @@ def refuse_mixed(samples: Sequence[Sample], what: str = "These samples") -> None
 def forced(exp: Experiment, kind: str = "boot") -> str:
     """What a figure must say whose comparison was only possible by force; empty where it was fair."""
     try:
-        refuse_mixed(measured(exp, kind))
+        refuse_mixed(exp.measured_of(kind))
     except BenchError as error:
         return f"FORCED, NOT A FAIR COMPARISON: {error.message[0].lower()}{error.message[1:]}"
     return ""

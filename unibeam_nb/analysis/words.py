@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unibeam_nb.analysis.frames import accelerators, emulated
-from unibeam_nb.analysis.rows import measured, row_of, rows_of
+from unibeam_nb.analysis.rows import row_of, rows_of
 from unibeam_nb.arms import RESUME
 from unibeam_nb.bench.journal import Experiment
 
@@ -28,7 +28,7 @@ NAMED_AT_MOST = 3
 def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
     """What must stand below every chart: n, what was left out, accelerators, host, date."""
     counts = dict.fromkeys(rows_of(exp, kind), 0)
-    for sample in measured(exp, kind):
+    for sample in exp.measured_of(kind):
         counts[row_of(sample)] += 1
     n = f"n = {min(counts.values())}" if len(set(counts.values())) == 1 else \
         f"n = {min(counts.values())} to {max(counts.values())}"
@@ -62,7 +62,7 @@ def emulation_line(exp: Experiment) -> str:
 
 def resumed_line(exp: Experiment) -> str:
     """Which arms were not booted at all; empty where all were."""
-    copies = [str(arm) for arm in exp.plan.arms if RESUME in arm.extras]
+    copies = [name for name, arm in zip(exp.arms, exp.plan.arms, strict=True) if RESUME in arm.extras]
     was = "was" if len(copies) == 1 else "were"
     return f"{_named(copies, exp)} {was} resumed from a snapshot, not booted" if copies else ""
 
