@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from IPython.core.completer import provisionalcompleter
 
+from unibeam_nb.analysis.chart import CHARTS
 from unibeam_nb.arms import RUNNERS_OF, Arm
 from unibeam_nb.lab import Lab
 from unibeam_nb.notebook.commands import COMMANDS, Completes
@@ -54,7 +55,7 @@ def test_other_lines_are_left_alone(line: str) -> None:
     ("%unibeam boot hello --ac", ["--accel"]),
     ("%unibeam boot hello --accel ", ["auto", "kvm", "tcg"]),
     ("%unibeam boot hello --accel=k", ["--accel=kvm"]),
-    ("%unibeam chart ", ["boot", "stages", "size", "memory"]),
+    ("%unibeam chart ", list(CHARTS)),
     ("%unibeam chart memory ", ["run-1"]),
     ("%unibeam logs w", ["web1"]),
     ("%unibeam stop --all ", ["hello", "web1"]),
@@ -89,13 +90,13 @@ def test_files_are_offered_after_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "expected"), [
     ("%unibeam bo", ["%unibeam boot"]),
     ("x = %unibeam bo", ["x = %unibeam boot"]),
-    ("a = 1\nx = %unibeam chart st", ["a = 1\nx = %unibeam chart stages"]),
+    ("a = 1\nx = %unibeam chart sta", ["a = 1\nx = %unibeam chart stages"]),
     ("%unibeam boot hello --vc", ["%unibeam boot hello --vcpus"]),
     ("%%unibeam boot hello --on oci+sl", [f"%%unibeam boot hello --on oci+slim@{runner}"
                                          for runner in RUNNERS_OF["oci"]]),
     ("%unibeam bench x --on linux@qemu,rel", ["%unibeam bench x --on linux@qemu,release@process"]),
     ("%unibeam build x --target=oci+sc", ["%unibeam build x --target=oci+scratch"]),
-    ("%unibeam chart boot -", ["%unibeam chart boot -o", "%unibeam chart boot --output", "%unibeam chart boot -h"]),
+    ("%unibeam report -", ["%unibeam report -o", "%unibeam report --output", "%unibeam report -h"]),
 ])
 def test_the_shell_completes_to_whole_words(shell: Any, text: str, expected: list[str]) -> None:
     assert completed(shell, text) == expected
