@@ -18,9 +18,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <utime.h>
 
 /* A process id that is nobody's: kill() of it says ESRCH, waitpid() says ECHILD. */
 #define NOBODY ((pid_t)0x3ffffffe)
@@ -122,4 +124,35 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     for (size_t i = 0; i < message->msg_iovlen; i++)
         length += (ssize_t)message->msg_iov[i].iov_len;
     return length;
+}
+
+/* OSv's file systems keep neither owners, permissions nor times that could be set, and there is nobody to keep out.
+ * Erlang sets all three of its cookie: what is not kept counts as set. */
+static int kept(int result)
+{
+    return result < 0 && errno == ENOSYS ? 0 : result;
+}
+
+int chmod(const char *path, mode_t mode)
+{
+    static int (*real)(const char *, mode_t);
+    if (!real)
+        real = next("chmod");
+    return kept(real(path, mode));
+}
+
+int chown(const char *path, uid_t owner, gid_t group)
+{
+    static int (*real)(const char *, uid_t, gid_t);
+    if (!real)
+        real = next("chown");
+    return kept(real(path, owner, group));
+}
+
+int utime(const char *path, const struct utimbuf *times)
+{
+    static int (*real)(const char *, const struct utimbuf *);
+    if (!real)
+        real = next("utime");
+    return kept(real(path, times));
 }

@@ -47,7 +47,8 @@ class System:
 #
 # The user guest may log in from outside the loopback device, because a machine's forwarded port comes from
 # its gateway; the host side of such a port is bound to the loopback device. os_mon's helpers are programs
-# and shell commands, which an image does not have.
+# and shell commands, which an image does not have. Memory in use is asked of the emulator's allocators: the usual
+# way reads /proc/PID/status, which OSv has not.
 RABBITMQ = System(
     application="rabbit",
     title="RabbitMQ",
@@ -55,7 +56,7 @@ RABBITMQ = System(
     base=("sasl",),
     undeclared=("mnesia",),
     start=("-sname", "rabbit@localhost", "-erl_epmd_port", "25672", "-s", "rabbit", "boot",
-           "-rabbit", "loopback_users", "[]",
+           "-rabbit", "loopback_users", "[]", "-rabbit", "vm_memory_calculation_strategy", "allocated",
            "-os_mon", "start_cpu_sup", "false", "-os_mon", "start_disksup", "false", "-os_mon", "start_memsup", "false",
            "-syslog", "logger", "[]", "-syslog", "syslog_error_logger", "false",
            "-kernel", "prevent_overlapping_partitions", "false"),
