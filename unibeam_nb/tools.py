@@ -47,6 +47,8 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("runsc", (), "running oci images in gVisor's own kernel",
          elsewhere="see https://gvisor.dev/docs/user_guide/install/"),
     Tool("mmdebstrap", ("mmdebstrap",), "the slim oci flavour's Debian root"),
+    Tool("sgdisk", ("gdisk",), "checking the disks we write"),
+    Tool("fsck.fat", ("dosfstools",), "checking the disks we write", ("--help",)),
     Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
     Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),
     Tool("make", ("make",), "compiling tiny kernels and the lean emulator"),

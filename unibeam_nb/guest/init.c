@@ -6,7 +6,8 @@
  *   /etc/unibeam/env       its environment, one KEY=VALUE per line
  *   /etc/unibeam/modules   kernel modules to load, one path per line, in load order
  *   /proc/cmdline          unibeam.nonce=HEX16        printed in every mark, passed on as UNIBEAM_NONCE
- *                          unibeam.ip=10.0.2.15/24    static address of the first Ethernet card
+ *                          unibeam.ip=10.0.2.15/24    static address of the first Ethernet card, or
+ *                          unibeam.ip=dhcp            whatever the network says (dhcp.c)
  *                          unibeam.gw=10.0.2.2        default route
  *                          unibeam.dns=10.0.2.3       name server
  *                          unibeam.hostname=a.b       a dot keeps OTP from asking a port program for it
@@ -23,6 +24,8 @@
  * whatever is not needed to start the program is reported and survived.
  */
 #define _GNU_SOURCE
+#include "dhcp.h"
+
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
@@ -55,6 +58,7 @@
 #define MAX_WORDS 512
 #define MAX_FILES 65536        /* a limit in the millions once kept OTP busy for an hour at start */
 #define NIC_WAIT_MS 5000       /* a card on a PCI bus is there at once; this is for slow emulation */
+#define DHCP_WAIT_S 20         /* a cloud answers within a second; a bridge that learns first, within fifteen */
 #define STOP_GRACE_S 30        /* between asking the program to stop and killing it */
 #define LEFTOVER_WAIT_MS 2000  /* for processes that were killed at the end and have yet to vanish */
 #define NOT_STARTED 125        /* exit status of a machine whose program was never started */
@@ -390,6 +394,63 @@ static int find_card(char *name, size_t room)
 	return name[0] != 0;
 }
 
+/* Uses a lease: address, route, and what nobody said before: name server and host name. */
+static void use_lease(int socket, const char *card, const struct lease *lease)
+{
+	char address[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
+	int bits = lease->mask.s_addr ? __builtin_popcount(lease->mask.s_addr) : 24;
+
+	inet_ntop(AF_INET, &lease->address, address, sizeof address);
+	if (set_address(socket, card, address, bits))
+		say("%s does not take the address %s/%d that DHCP gave (%s).", card, address, bits, strerror(errno));
+	snprintf(options.address, sizeof options.address, "%s", address);
+	inet_ntop(AF_INET, &lease->gateway, gateway, sizeof gateway);
+	if (lease->gateway.s_addr && add_default_route(socket, gateway) && errno != EEXIST)
+		say("there is no route to the gateway %s that DHCP gave (%s).", gateway, strerror(errno));
+	if (lease->dns.s_addr && !options.dns[0])
+		inet_ntop(AF_INET, &lease->dns, options.dns, sizeof options.dns);
+	if (lease->hostname[0] && !options.hostname[0])
+		snprintf(options.hostname, sizeof options.hostname, "%.64s%s%.64s", lease->hostname,
+		         strchr(lease->hostname, '.') || !lease->domain[0] ? "" : ".",
+		         strchr(lease->hostname, '.') ? "" : lease->domain);
+}
+
+/* Keeps the address: a process of its own that asks again when half of the time is over (RFC 2131, 4.4.5). */
+static void keep_lease(int socket, const char *card, struct lease lease)
+{
+	struct lease fresh;
+
+	if (!lease.seconds || lease.seconds == 0xffffffffu || fork() != 0)
+		return;
+	for (;;) {
+		sleep(lease.seconds / 2 ? lease.seconds / 2 : 1);
+		if (dhcp_ask(card, &lease, &fresh, DHCP_WAIT_S)) {
+			say("DHCP did not renew the address of %s; it is asked again.", card);
+			lease.seconds = lease.seconds > 120 ? lease.seconds / 2 : 60;
+			continue;
+		}
+		if (fresh.address.s_addr != lease.address.s_addr || fresh.gateway.s_addr != lease.gateway.s_addr)
+			use_lease(socket, card, &fresh);
+		if (!fresh.seconds)
+			fresh.seconds = lease.seconds;
+		lease = fresh;
+	}
+}
+
+static void ask_for_address(int socket, const char *card)
+{
+	struct lease lease;
+
+	options.address[0] = 0;
+	if (dhcp_ask(card, NULL, &lease, DHCP_WAIT_S)) {
+		say("no DHCP server answered on %s within %d s (%s); give a static address with unibeam.ip=ADDRESS/BITS.",
+		    card, DHCP_WAIT_S, strerror(errno));
+		return;
+	}
+	use_lease(socket, card, &lease);
+	keep_lease(socket, card, lease);
+}
+
 static void bring_up_card(int socket)
 {
 	char card[IFNAMSIZ], *slash = strchr(options.address, '/');
@@ -408,6 +469,8 @@ static void bring_up_card(int socket)
 	if (!card[0])
 		say("no network card appeared within %d s; give the machine a virtio-net device, or leave unibeam.ip out.",
 		    NIC_WAIT_MS / 1000);
+	else if (!strcmp(options.address, "dhcp"))
+		ask_for_address(socket, card);
 	else if (set_address(socket, card, options.address, bits))
 		say("%s does not take the address %s/%d (%s); write unibeam.ip like 10.0.2.15/24.",
 		    card, options.address, bits, strerror(errno));

@@ -10,7 +10,9 @@ from unibeam_nb.errors import ImageError
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest, digest_file
 
-SOURCE = Path(__file__).parent.parent / "guest" / "init.c"
+GUEST = Path(__file__).parent.parent / "guest"
+SOURCES = ("init.c", "dhcp.c")
+HEADERS = ("dhcp.h",)
 FLAGS = ("-static", "-std=gnu11", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections",
          "-Wl,--gc-sections", "-Wl,-z,noseparate-code", "-Wl,--build-id=none")
 
@@ -21,13 +23,15 @@ def compiled_init(store: Store) -> Path:
         raise ImageError(f"linux images cannot be built on {platform.machine()} hosts.", "Use an x86-64 host.")
     compiler = tools.find("musl-gcc")
     library = process.run([compiler, "-print-file-name=libc.a"], timeout=60).stdout.strip()
-    key = digest(SOURCE.read_bytes(), FLAGS, compiler_version(), digest_file(Path(library)))[:32]
+    texts = [(GUEST / name).read_text(encoding="utf-8") for name in (*SOURCES, *HEADERS)]
+    key = digest(texts, FLAGS, compiler_version(), digest_file(Path(library)))[:32]
 
     def make(place: Path) -> None:
         with step("Compiling PID 1"):
-            # Compiled from a copy under a fixed name and directory, so that no path of this host gets in.
-            (place / "init.c").write_bytes(SOURCE.read_bytes())
-            process.run([compiler, *FLAGS, "-o", "init", "init.c"], cwd=place)
+            # Compiled from copies under fixed names, so that no path of this host gets in.
+            for name in (*SOURCES, *HEADERS):
+                (place / name).write_bytes((GUEST / name).read_bytes())
+            process.run([compiler, *FLAGS, "-o", "init", *SOURCES], cwd=place)
 
     entry, _ = store.build("init", key, make)
     return entry / "init"

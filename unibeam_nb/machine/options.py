@@ -24,6 +24,7 @@ class BootOptions:
     ``ports`` are pairs (port on 127.0.0.1, or 0 for a free one; port inside the machine); None stands for
     the image's own ports. ``until`` is the mark that ends the boot, ``deadline`` the seconds it may take
     from ``spawn``. ``env`` is added to the program's environment. ``mem_mb`` is in MiB, as QEMU counts.
+    With ``dhcp`` a virtual machine asks for its address.
     Raises UsageError when a value makes no sense.
     """
 
@@ -35,6 +36,7 @@ class BootOptions:
     until: str = "app"
     deadline: float = 120.0
     env: tuple[tuple[str, str], ...] = ()
+    dhcp: bool = False
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:

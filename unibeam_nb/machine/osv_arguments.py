@@ -40,12 +40,13 @@ class OsvGuest:
     vcpus: int = 1
     ports: tuple[tuple[int, int], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    dhcp: bool = False
 
 
 def osv_command_line(guest: OsvGuest) -> str:
     """What OSv is told. Raises UsageError for what it cannot be told."""
     variables = environment(guest.launch, guest.served) | dict(guest.variables) | {NONCE_VARIABLE: guest.nonce}
-    return command_line(guest.launch, variables, NETWORK, pci=guest.accelerator == "tcg")
+    return command_line(guest.launch, variables, None if guest.dhcp else NETWORK, pci=guest.accelerator == "tcg")
 
 
 def osv_arguments(guest: OsvGuest) -> tuple[str, ...]:

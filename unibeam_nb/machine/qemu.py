@@ -25,7 +25,8 @@ def prepare(seat: Seat) -> Start:
     image = seat.image
     if image.platform == OSV:
         osv = OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce,
-                       seat.accelerator, options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()))
+                       seat.accelerator, options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()),
+                       options.dhcp)
         return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
@@ -33,7 +34,7 @@ def prepare(seat: Seat) -> Start:
     guest = Guest(image.file("kernel"), image.file("initramfs"), seat.nonce, seat.accelerator,
                   options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()), image.platform,
                   tsc.tsc_khz(seat.store) if emulated else None,
-                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken")
+                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

@@ -39,6 +39,9 @@ CONSOLE, CONSOLE_SOCKET, QMP_SOCKET = "console.log", "console.sock", "qmp.sock"
 GUEST_ADDRESS, GATEWAY, NAMESERVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 """The fixed addresses of QEMU's user network, so that no guest waits for DHCP."""
 
+DHCP = "dhcp"
+"""Instead of an address: the guest asks for one (guest/dhcp.c)."""
+
 HOSTNAME = "beam.unibeam"
 """With a dot: without one OTP asks a port program for the domain before it reads any configuration."""
 
@@ -56,7 +59,8 @@ class Guest:
     or ``mmio``; ``tsc_khz`` is the rate of the host's time stamp counter, where known.
 
     ``snapshot`` is ``taken`` where the guest's RAM is to be kept in the file :data:`RAM`, and ``resumed`` where
-    that file is what the guest starts from; it is not written to then.
+    that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
+    its address.
     """
 
     kernel: Path
@@ -70,6 +74,7 @@ class Guest:
     platform: str = "pci"
     tsc_khz: int | None = None
     snapshot: Literal["", "taken", "resumed"] = ""
+    dhcp: bool = False
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -78,8 +83,9 @@ def kernel_command_line(guest: Guest) -> str:
     ``quiet`` lets errors and worse through. ``panic=-1`` makes a panic reboot at once, which ``-no-reboot``
     turns into the end of QEMU.
     """
+    address = DHCP if guest.dhcp else GUEST_ADDRESS
     words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_clock_words(guest),
-             *(["unibeam.snapshot"] if guest.snapshot else []), *told(guest.nonce, guest.variables)]
+             *(["unibeam.snapshot"] if guest.snapshot else []), *told(guest.nonce, guest.variables, address)]
     line = " ".join(words)
     if len(line) > LONGEST_CMDLINE:
         raise UsageError(f"The environment makes a kernel command line of {len(line)} bytes.",
@@ -88,8 +94,11 @@ def kernel_command_line(guest: Guest) -> str:
 
 
 def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | None = GUEST_ADDRESS) -> tuple[str, ...]:
-    """What PID 1 is told by any kernel's command line. Raises UsageError for what one cannot carry."""
-    network = (f"unibeam.ip={address}/24", f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}") if address else ()
+    """What PID 1 is told by any kernel's command line; ``address`` is a fixed one, or :data:`DHCP`, or None for no
+    network. Raises UsageError for what a command line cannot carry."""
+    network: tuple[str, ...] = (f"unibeam.ip={address}",) if address == DHCP else ()
+    if address and address != DHCP:
+        network = (f"unibeam.ip={address}/24", f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}")
     words = [f"unibeam.nonce={nonce}", *network, f"unibeam.hostname={HOSTNAME}"]
     for key, value in variables:
         if not value.isascii() or not value.isprintable() or '"' in value:

@@ -63,7 +63,7 @@ def facts_of(seat: Seat, qemu: str, cpu: str) -> Facts:
     options = seat.options
     guest = Guest(Path("kernel"), Path("initramfs"), "", seat.accelerator, options.mem_mb, options.vcpus,
                   tuple((0, port) for _, port in seat.ports), tuple(seat.variables.items()), seat.image.platform,
-                  snapshot="resumed")
+                  snapshot="resumed", dhcp=options.dhcp)
     ready = str(options.probe) if options.until == "http" else "app"
     return Facts(seat.image.sha256, qemu, cpu, seat.accelerator, arguments(guest), ready)
 

@@ -104,7 +104,9 @@ BOOT = Command(
      Option(("--env",), "an environment variable of the program", "KEY=VALUE", "list"),
      Option(("--as",), "what to call the machine", "NAME"),
      Option(("--resume",), "copy a machine that is up already instead of booting one; the first time takes the "
-            "snapshot", kind="switch")),
+            "snapshot", kind="switch"),
+     Option(("--dhcp",), "let a virtual machine ask the network for its address; else it has a fixed one at once",
+            kind="switch")),
     examples=("boot hello --mem 128 --http /", "boot hello --resume --http /", "boot hello --on oci+slim@podman"))
 
 BENCH = Command(

@@ -114,7 +114,7 @@ def _boot(lab: Lab, given: _Given) -> Any:
         given.required("name"), arm=given.value("on"), mem_mb=given.value("mem"), vcpus=given.value("vcpus"),
         accelerator=given.value("accel"), ports=given.many("port"), http=given.text("http"),
         until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
-        machine_name=given.text("as"), resume=given.switch("resume"))
+        machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"))
 
 
 def _bench(lab: Lab, given: _Given) -> Any:

@@ -20,7 +20,7 @@ WORKS, CARE, FAILS = "works", "with care", "fails"
 
 _LINUX: dict[str, tuple[str, str]] = {
     "port": (CARE, "the program must be in the release, with all it needs: there is no other"),
-    "os-cmd": (FAILS, "there is no shell in the image"),
+    "os-cmd": (FAILS, "there is no shell in the image: os:cmd/1 answers with nothing"),
     "executable": (CARE, "it runs, if it needs no shell and no further programs"),
     "nif": (WORKS, "the emulator loads it as on any Linux; a lean emulator loads none"),
     "lookup": (WORKS, "inet_gethost is in the image; the name server is that of the network"),
