@@ -11,7 +11,8 @@
     ├── ImageError             a release cannot become this kind of image
     ├── MachineError           a machine cannot be started, found or stopped
     │   ├── BootFailed         it started and did not reach its mark; carries the telling console lines
-    │   └── PortInUse          the wanted host port is taken
+    │   ├── PortInUse          the wanted host port is taken
+    │   └── EvaluationFailed   an expression raised an exception in a machine; carries kind, reason, stack and output
     ├── BenchError             an experiment cannot be run or read
     └── Cancelled              the user stopped the work
 
@@ -101,6 +102,23 @@ class BootFailed(MachineError):
 
 class PortInUse(MachineError):
     """The wanted host port is taken."""
+
+
+class EvaluationFailed(MachineError):
+    """An expression raised an exception in a machine, or took too long.
+
+    ``kind`` is ``error``, ``exit``, ``throw`` or ``timeout``; ``reason`` the exception as Erlang or Elixir writes it;
+    ``stack`` its frames, innermost first; ``output`` what was printed before.
+    """
+
+    def __init__(self, kind: str, reason: str, stack: Sequence[str] = (), output: str = "",
+                 hint: str | None = None) -> None:
+        late = kind == "timeout"
+        printed = [f"printed: {line}" for line in output.splitlines()]
+        shown = [] if late else reason.splitlines()
+        super().__init__(reason if late else f"The expression ended in an exception ({kind}).",
+                         hint, [*printed, *shown, *(f"  in {frame}" for frame in stack)])
+        self.kind, self.reason, self.stack, self.output = kind, reason, tuple(stack), output
 
 
 class BenchError(UnibeamError):

@@ -21,6 +21,9 @@ MARKS = ("spawn", "vmm", "kernel", "init", "beam", "app", "resume", "http", "exi
 """The named instants of a boot, in the order in which they happen; ``resume`` is never one of a boot, and ``kernel``
 to ``app`` never one of a resumed machine."""
 
+ASKS = "asks"
+"""Not an instant of a boot but a question: PID 1 of a machine with a channel wants to know its secret."""
+
 READY = ("app", RESUME)
 """The marks after which a machine should answer: every application is started, or runs on."""
 

@@ -14,6 +14,7 @@
  *                          unibeam.env.KEY=VALUE      one more variable for the program
  *                          unibeam.off=poweroff|reboot  how the machine ends (the default is poweroff)
  *                          unibeam.snapshot           take orders on the console (see "snapshots" below)
+ *                          unibeam.channel=PORT       ask on the console for a secret (see "the channel" below)
  *                          A word in double quotes may contain blanks.
  *
  * Output: marks on the console, "@unibeam NONCE init NS" first and "@unibeam NONCE exit NS code=N" last
@@ -61,13 +62,14 @@
 #define DHCP_WAIT_S 20         /* a cloud answers within a second; a bridge that learns first, within fifteen */
 #define STOP_GRACE_S 30        /* between asking the program to stop and killing it */
 #define LEFTOVER_WAIT_MS 2000  /* for processes that were killed at the end and have yet to vanish */
+#define SECRET_WAIT_MS 30000   /* for the answer of whoever started the machine; emulation may be slow */
 #define NOT_STARTED 125        /* exit status of a machine whose program was never started */
 #define NIC_TYPE_ETHERNET 1    /* ARPHRD_ETHER */
 #define RNDADDENTROPY 0x40085203 /* include/uapi/linux/random.h, which musl does not have */
 #define RNDRESEEDCRNG 0x5207
 
 static struct {
-	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1];
+	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1], channel[8];
 	int reboot, snapshot;
 	char *extra[MAX_WORDS];
 	int extras;
@@ -244,7 +246,8 @@ static void read_options(void)
 		else if (!take(word, "unibeam.nonce=", options.nonce, sizeof options.nonce)
 		         && !take(word, "unibeam.ip=", options.address, sizeof options.address)
 		         && !take(word, "unibeam.gw=", options.gateway, sizeof options.gateway)
-		         && !take(word, "unibeam.dns=", options.dns, sizeof options.dns))
+		         && !take(word, "unibeam.dns=", options.dns, sizeof options.dns)
+		         && !take(word, "unibeam.channel=", options.channel, sizeof options.channel))
 			take(word, "unibeam.hostname=", options.hostname, sizeof options.hostname);
 	}
 }
@@ -526,6 +529,50 @@ static void start_network(void)
 	close(link);
 }
 
+/* ---- the channel --------------------------------------------------------------------------------------- */
+
+/* Whole lines, and no echo: the console is kept in a file, and what is told here is nobody's business. */
+static int quiet_console(void)
+{
+	struct termios console;
+
+	if (tcgetattr(0, &console))
+		return -1;
+	console.c_lflag = ICANON;
+	return tcsetattr(0, TCSANOW, &console);
+}
+
+/*
+ * A machine with a channel (unibeam_channel.erl) needs a secret, and no secret may stand on the kernel's command line,
+ * which every program on the host and in the guest can read. So the mark `asks` asks for it on the console, and the
+ * host answers with the line "secret HEX". A machine that is to be copied does not ask: its copies are told with
+ * everything else that is theirs alone.
+ */
+static void set_channel(void)
+{
+	struct pollfd console = {0, POLLIN, 0};
+	char line[256], secret[65] = "", words[128];
+	ssize_t length = 0;
+
+	if (!options.snapshot) {
+		if (quiet_console()) {
+			say("the console takes no answer (%s), so there is no channel; use a serial console.", strerror(errno));
+			return;
+		}
+		tcflush(0, TCIFLUSH);
+		mark("asks", now_ns(), "");
+		if (poll(&console, 1, SECRET_WAIT_MS) == 1)
+			length = read(0, line, sizeof line - 1);
+		line[length > 0 ? length : 0] = 0;
+		if (sscanf(line, "secret %64[0-9a-f]", secret) != 1) {
+			say("nobody told the secret of the channel, so there is none; boot the machine with unibeam.");
+			return;
+		}
+	}
+	snprintf(words, sizeof words, "0.0.0.0 %s%s%s", options.channel, secret[0] ? " " : "", secret);
+	setenv("UNIBEAM_CHANNEL", words, 1);
+}
+
 /* ---- snapshots ---------------------------------------------------------------------------------------- */
 
 /*
@@ -534,27 +581,24 @@ static void start_network(void)
  *   prepare NONCE   passed on to the agent, which runs the application's hooks, holds every other Erlang process
  *                   and marks `still`
  *   freeze          stops every process but this one and marks `frozen`; now the machine may be copied
- *   resume NONCE SECONDS NANOSECONDS HOSTNAME SEED
+ *   resume NONCE SECONDS NANOSECONDS HOSTNAME SEED [SECRET]
  *                   the first thing a copy hears. Before any other process runs again the kernel's random numbers
  *                   are reseeded (SEED is 64 hex digits of the host's), the clock set and the host renamed.
- *                   The agent gets "resume NONCE HOSTNAME SEED COOKIE", with new random numbers, and marks `resume`.
+ *                   The agent gets "resume NONCE HOSTNAME SEED COOKIE [SECRET]", with new random numbers, opens its
+ *                   channel where there is a secret for one, and marks `resume`.
  *
  * The console is no channel for others: only who started the machine can write to it. Nothing here waits or
  * polls; input on the console is a signal.
  */
 static void open_orders(void)
 {
-	struct termios console;
 	int ends[2];
 	char number[12];
 
-	if (tcgetattr(0, &console)) {
+	if (quiet_console()) {
 		say("the console takes no orders (%s), so no snapshot can be taken; use a serial console.", strerror(errno));
 		return;
 	}
-	/* Whole lines, and no echo: the console is kept in a file, and a seed is nobody's business. */
-	console.c_lflag = ICANON;
-	tcsetattr(0, TCSANOW, &console);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) {
 		say("there is no way to tell the program of a snapshot (%s); use a kernel with CONFIG_UNIX.", strerror(errno));
 		return;
@@ -605,10 +649,11 @@ static void take_over(char *order)
 {
 	struct timespec now;
 	unsigned char fresh[48];
-	char nonce[64], name[HOST_NAME_MAX + 1], hex[65], seed[65], cookie[33];
+	char nonce[64], name[HOST_NAME_MAX + 1], hex[65], seed[65], cookie[33], secret[65] = "";
 	long long seconds;
 
-	if (sscanf(order, "resume %63s %lld %ld %64s %64s", nonce, &seconds, &now.tv_nsec, name, hex) != 5 || strlen(hex) != 64)
+	if (sscanf(order, "resume %63s %lld %ld %64s %64s %64s", nonce, &seconds, &now.tv_nsec, name, hex, secret) < 5
+	    || strlen(hex) != 64)
 		return;
 	snprintf(options.nonce, sizeof options.nonce, "%s", nonce);
 	/* A copy with another one's random numbers would give its secrets away: better none than that. */
@@ -623,7 +668,7 @@ static void take_over(char *order)
 	name_machine();
 	to_hex(seed, fresh, 32);
 	to_hex(cookie, fresh + 32, 16);
-	tell_agent("resume %s %s %s %s\n", options.nonce, options.hostname, seed, cookie);
+	tell_agent("resume %s %s %s %s%s%s\n", options.nonce, options.hostname, seed, cookie, secret[0] ? " " : "", secret);
 	kill(-1, SIGCONT);
 }
 
@@ -787,6 +832,8 @@ int main(void)
 		write_file("/etc/resolv.conf", "nameserver %s\n", options.dns);
 	seed_random();
 	set_environment();
+	if (options.channel[0])
+		set_channel();
 	if (options.snapshot)
 		open_orders();
 	leave(run_program());

@@ -8,6 +8,8 @@
 -export([beam/0, expose/0, hide/0, ready/0, ready/1, mark/3, memory/0]).
 
 -define(NONCE, "UNIBEAM_NONCE").
+%% Set only where the boot asked for it: see unibeam_channel.erl. Programs that this node starts never see it.
+-define(CHANNEL, "UNIBEAM_CHANNEL").
 
 %% The boot script calls this right after the preloaded modules. Only BIFs, preloaded modules and `os`
 %% may be used here.
@@ -28,11 +30,23 @@ beam() ->
 %% ends the node: a crash at start can never count as a good boot.
 ready() ->
     _ = application:which_applications(infinity),
-    mark("app", memory()),
+    Copied = os:getenv("UNIBEAM_SNAPSHOT"),
+    Channel = persistent_term:get(?CHANNEL, none),
+    mark("app", memory() ++ open(Channel, Copied)),
     _ = persistent_term:erase(?MODULE),
-    case os:getenv("UNIBEAM_SNAPSHOT") of
+    case Copied of
         false -> ok;
-        Line -> unibeam_resume:start(Line)
+        Line -> unibeam_resume:start(Line, Channel)
+    end.
+
+%% A machine that is to be copied opens nothing: each copy does, with a secret of its own.
+open(none, _Copied) ->
+    "";
+open(Channel, Copied) ->
+    true = persistent_term:erase(?CHANNEL),
+    case Copied of
+        false -> unibeam_channel:open(Channel);
+        _ -> ""
     end.
 
 %% Some allocator flags leave the emulator without a total.
@@ -54,17 +68,26 @@ ready([Module, Function, ThenModule, ThenFunction, Argument]) ->
 %% A configuration provider may restart the whole emulator system once, which wipes everything but the
 %% environment. The nonce goes there and back around that instruction, and says that `beam` is marked.
 expose() ->
+    case persistent_term:get(?CHANNEL, none) of
+        none -> true;
+        Channel -> os:putenv(?CHANNEL, Channel)
+    end,
     case persistent_term:get(?MODULE, none) of
         none -> true;
         Nonce -> os:putenv(?NONCE, "again " ++ Nonce)
     end.
 
 hide() ->
+    os:unsetenv(?CHANNEL),
     os:unsetenv(?NONCE).
 
 remember(Nonce) ->
     true = os:unsetenv(?NONCE),
-    persistent_term:put(?MODULE, Nonce).
+    persistent_term:put(?MODULE, Nonce),
+    case os:getenv(?CHANNEL) of
+        false -> ok;
+        Channel -> true = os:unsetenv(?CHANNEL), persistent_term:put(?CHANNEL, Channel)
+    end.
 
 mark(Name, Pairs) ->
     case persistent_term:get(?MODULE, none) of

@@ -7,14 +7,15 @@
 %% the state of `rand` in its dictionary or a key it made, is the same in every copy: renewing it is the hooks' work.
 -module(unibeam_resume).
 
--export([start/1, serve/1]).
+-export([start/2, serve/2]).
 
-start(Line) ->
+%% `Channel` is where a copy opens its channel, or none.
+start(Line, Channel) ->
     true = os:unsetenv("UNIBEAM_SNAPSHOT"),
-    _ = spawn(?MODULE, serve, [list_to_integer(Line)]),
+    _ = spawn(?MODULE, serve, [list_to_integer(Line), Channel]),
     ok.
 
-serve(File) ->
+serve(File, Channel) ->
     Port = open_port({fd, File, File}, [binary, {line, 1024}]),
     Nonce = receive {Port, {data, {eol, <<"prepare ", Given/binary>>}}} -> Given end,
     call_all(before_snapshot, exporting(before_snapshot)),
@@ -23,10 +24,10 @@ serve(File) ->
     {ok, Host} = inet:gethostname(),
     Memory = unibeam_agent:memory(),
     {module, binary} = code:ensure_loaded(binary),
-    [NewNonce, NewHost, _Seed, Cookie] = alone(Port, binary_to_list(Nonce)),
+    [NewNonce, NewHost, _Seed, Cookie | Secret] = alone(Port, binary_to_list(Nonce)),
     rename(Host, binary_to_list(NewHost), binary_to_atom(Cookie)),
     call_all(after_resume, Renewing),
-    unibeam_agent:mark(binary_to_list(NewNonce), "resume", Memory),
+    unibeam_agent:mark(binary_to_list(NewNonce), "resume", Memory ++ open(Channel, Secret)),
     %% The port ends with its owner.
     receive never -> ok end.
 
@@ -36,7 +37,7 @@ alone(Port, Nonce) ->
     _ = process_flag(priority, max),
     _ = erlang:system_flag(multi_scheduling, block),
     unibeam_agent:mark(Nonce, "still", ""),
-    Words = [_Nonce, _Host, Seed, _Cookie] = await(Port),
+    Words = [_Nonce, _Host, Seed, _Cookie | _Secret] = await(Port),
     %% OpenSSL has a generator of its own, which knows nothing of copies. Where it is not loaded yet it starts
     %% from the kernel's.
     _ = erlang:function_exported(crypto, rand_seed, 1) andalso
@@ -53,6 +54,9 @@ await(Port) ->
     after 0 ->
         await(Port)
     end.
+
+open(Channel, [Secret]) when Channel =/= none -> unibeam_channel:open(Channel, binary_to_list(Secret));
+open(_Channel, _Secret) -> "".
 
 rename(OldHost, NewName, Cookie) ->
     {NewHost, _Domain} = lists:splitwith(fun(Character) -> Character =/= $. end, NewName),

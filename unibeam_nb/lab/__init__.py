@@ -2,7 +2,8 @@
 
     lab = Lab()
     lab.build("hello", text=erlang, ports=(8080,))
-    machine = lab.boot("hello", arm="qemu", http="/")
+    machine = lab.boot("hello", arm="qemu", http="/", channel=True)
+    lab.eval("hello", "length(processes()).").value
     experiment = lab.bench("hello", arms=("linux@qemu", "release@process"), blocks=10, http="/")
     lab.chart("boot")
 
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from unibeam_nb.lab.builds import Build
 from unibeam_nb.lab.experiments import Experiments
 from unibeam_nb.lab.kernels import Kernels
-from unibeam_nb.lab.machines import Machines, Running
+from unibeam_nb.lab.machines import Machines
+from unibeam_nb.lab.talk import Talk
 
 if TYPE_CHECKING:
     from unibeam_nb.doctor import Diagnosis
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Build", "Lab", "Machines"]
 
 
-class Lab(Running, Experiments, Kernels):
+class Lab(Talk, Experiments, Kernels):
     """All of unibeam over one :class:`~unibeam_nb.store.Store` (the user's own unless given)."""
 
     def doctor(self, *, prove: bool = False) -> Diagnosis:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from unibeam_nb import process
 from unibeam_nb.arms import RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import children, diagnose, ports, proc, registry, snapshot
+from unibeam_nb.machine import children, diagnose, door, ports, proc, registry, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
@@ -28,7 +28,7 @@ from unibeam_nb.machine.qemu import OUTPUT
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
-from unibeam_nb.model import READY, Image, Mark
+from unibeam_nb.model import ASKS, READY, Image, Mark
 from unibeam_nb.progress import checkpoint, progress, step, tell_machine, tell_mark
 from unibeam_nb.store import Store
 
@@ -50,6 +50,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     if (image.platform == "uml") is not (runner == "uml") and image.target == "linux":
         raise UsageError(f"The kernel of {image.name} does not run on {runner}.",
                          f"Build the image for it: its kernel is {image.kernel}.")
+    if options.channel and image.platform == OSV:
+        raise UsageError("There is no way to tell a machine on OSv a secret.", "Leave out --channel.")
     if image.processors is not None and options.vcpus > image.processors:
         raise UsageError(f"The kernel of {image.name} uses {image.processors} processor of {options.vcpus}.",
                          "Leave out --vcpus." if runner == "uml" else
@@ -65,6 +67,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
             cold = dataclasses.replace(arm, options=tuple(word for word in arm.options if word != RESUME))
             model = Seat(store, store.state, "", image.name, "", cold, image, options, accelerator,
                          tuple((0, guest) for _, guest in _wanted(image, options)), Snapshot(store.cache))
+            if options.channel:
+                model = dataclasses.replace(model, door=door.make(cold, {}, model.ports))
             source = dataclasses.replace(image, name=f"{image.name}-snapshot")
             quiet = dataclasses.replace(options, ports=model.ports)
             taken = snapshot.provide(model, lambda fresh: _boot(store, source, cold, quiet, None, accelerator, fresh))
@@ -76,7 +80,7 @@ def _boot(store: Store, image: Image, arm: Arm, options: BootOptions, name: str 
     for attempt in range(1, ATTEMPTS + 1):
         seat, record = _sit_down(store, image, arm, options, name, accelerator, taken)
         try:
-            with _cleared_on_failure(seat, record), ports.claimed(host for host, _ in seat.ports):
+            with _cleared_on_failure(seat, record), ports.claimed(host for host, _ in seat.forwarded):
                 return _start(seat, record)
         except PortInUse:
             if attempt == ATTEMPTS or any(host for host, _ in _wanted(image, options)):
@@ -100,14 +104,18 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
     with registry.locked(store):
         live = [m for m in (Machine(store, r, d) for r, d in registry.records(store)) if m.alive]
         chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
-        owners = {host: m.name for m in live for host in m.ports.values()}
+        owners = {host: m.name for m in live for host in (*m.ports.values(), m.channel) if host is not None}
         pairs = ports.settle(_wanted(image, options), arm, owners)
+        opened = door.make(arm, owners, pairs) if options.channel else None
         directory = registry.make_directory(store)
         seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs,
-                    taken)
+                    taken, opened)
         record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
-                        datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat))
+                        datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat),
+                        channel=opened.host if opened else None)
         registry.write(directory, record)
+        if opened is not None:
+            door.keep(directory, opened)
     return seat, record
 
 
@@ -172,8 +180,12 @@ def _start(seat: Seat, record: Record) -> Machine:
             tell_mark("vmm", began - spawned)
         if prober is not None:
             stack.enter_context(prober)
-        watch = Watch(seat, child, follower, reader, prober)
+        watch = Watch(seat, child, follower, reader, prober, stack)
         watch.until_reached()
+        taking = seat.snapshot is not None and seat.snapshot.state is None
+        if seat.door is not None and not taking and reader.values.get("channel") != "open":
+            raise MachineError(f"{seat.name} is up, but its channel is not open.", "Its console says why.",
+                               Console(seat.directory / CONSOLE).tail(5))
         record = dataclasses.replace(record, marks=tuple(watch.marks().values()), beam=memory_of(reader.values),
                                      ready=True)
         registry.write(seat.directory, record)
@@ -188,13 +200,14 @@ def _identity(child: subprocess.Popen[bytes]) -> ProcessId:
 
 @dataclass
 class Watch:
-    """Waits for one machine's marks."""
+    """Waits for one machine's marks. What is opened meanwhile closes with ``stack``."""
 
     seat: Seat
     child: subprocess.Popen[bytes]
     follower: Follower
     reader: MarkReader
     prober: Prober | None
+    stack: ExitStack
 
     def marks(self) -> dict[str, Mark]:
         """The marks so far, with the derived one and the answer."""
@@ -228,16 +241,26 @@ class Watch:
     def _read(self) -> None:
         arrived = time.monotonic()
         for mark in self.reader.feed(self.follower.read(), arrived):
+            if mark.name == ASKS:
+                self._tell()
+                continue
             progress(None, mark.name)
             tell_mark(mark.name, mark.at)
             if self.prober is not None:
                 self.prober.heard(mark.name)
 
+    def _tell(self) -> None:
+        """Tell PID 1 the secret of the machine's channel."""
+        if self.seat.door is not None:
+            door.tell(self.seat.directory, self.seat.door, self.stack)
+
     def _reached(self) -> bool:
         if self.prober is None:
             return self._up()
         answered = self.prober.answered
-        return answered is not None and (self._up() or time.monotonic() > answered + APP_AFTER_HTTP)
+        # Whether the channel is open is told by the mark.
+        enough = self.seat.door is None and answered is not None and time.monotonic() > answered + APP_AFTER_HTTP
+        return answered is not None and (self._up() or enough)
 
     def _up(self) -> bool:
         return any(mark in self.reader.marks for mark in READY)

@@ -47,15 +47,15 @@ def prepare(seat: Seat) -> Start:
     words = docker_arguments.run(
         load(seat.store, engine, seat.image), container_name(seat.id), owner(seat.store),
         launch.argv(IMAGE_ROOT, IMAGE_STATE), launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
-        seat.options.mem_mb, _network(engine, seat))
-    return Start(engine.command(words), CONSOLE)
+        seat.options.mem_mb, _network(engine, seat), tuple(seat.private))
+    return Start(engine.command(words), CONSOLE, tuple(seat.private.items()))
 
 
 def _network(engine: Engine, seat: Seat) -> tuple[str, ...]:
     """The words for this machine's network. A daemon of our own has no bridge until one is asked for."""
     if BRIDGE not in seat.arm.options:
         return HOST
-    return bridged(dockerd.bridge(seat.store, engine) if engine.own else "bridge", seat.ports)
+    return bridged(dockerd.bridge(seat.store, engine) if engine.own else "bridge", seat.forwarded)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:

@@ -19,7 +19,7 @@ def prepare(seat: Seat) -> Start:
     root, state = seat.image.file("root").resolve(), seat.directory / STATE
     state.mkdir(mode=0o700)
     launch = seat.image.launch
-    env = launch.env(str(root), str(state)) | seat.variables | {NONCE_VARIABLE: seat.nonce}
+    env = launch.env(str(root), str(state)) | seat.variables | seat.private | {NONCE_VARIABLE: seat.nonce}
     return Start(launch.argv(str(root), str(state)), CONSOLE, tuple(env.items()), clean_env=True, cwd=state)
 
 

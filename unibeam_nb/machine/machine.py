@@ -79,6 +79,11 @@ class Machine:
         return {guest: host for host, guest in self._record.ports}
 
     @property
+    def channel(self) -> int | None:
+        """The port on 127.0.0.1 at which it can be talked to; None unless it was booted so."""
+        return self._record.channel
+
+    @property
     def url(self) -> str | None:
         """Where it answers, or None when it serves no port."""
         return self._record.url

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from unibeam_nb.model import MARK_LINE, MARKS, Mark
+from unibeam_nb.model import ASKS, MARK_LINE, MARKS, Mark
 
 LONGEST_LINE = 65536
 """A line may grow to this many bytes before its start is dropped; a mark is shorter than 200."""
@@ -46,7 +46,7 @@ class MarkReader:
             return
         for found in MARK_LINE.finditer(line.decode("ascii", "replace")):
             nonce, name, nanoseconds, pairs = found.groups()
-            if nonce != self.nonce or name not in MARKS or name in self.marks:
+            if nonce != self.nonce or name not in (*MARKS, ASKS) or name in self.marks:
                 continue
             guest = int(nanoseconds) / 1e9 if nanoseconds else None
             mark = Mark(name, arrived - self.spawned, guest)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
+from unibeam_nb.machine.door import Door
 from unibeam_nb.model import PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
 
@@ -24,7 +25,8 @@ class BootOptions:
     ``ports`` are pairs (port on 127.0.0.1, or 0 for a free one; port inside the machine); None stands for
     the image's own ports. ``until`` is the mark that ends the boot, ``deadline`` the seconds it may take
     from ``spawn``. ``env`` is added to the program's environment. ``mem_mb`` is in MiB, as QEMU counts.
-    With ``dhcp`` a virtual machine asks for its address.
+    With ``dhcp`` a virtual machine asks for its address. With ``channel`` the running program can be talked to
+    (guest/unibeam_channel.erl).
     Raises UsageError when a value makes no sense.
     """
 
@@ -37,6 +39,7 @@ class BootOptions:
     deadline: float = 120.0
     env: tuple[tuple[str, str], ...] = ()
     dhcp: bool = False
+    channel: bool = False
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:
@@ -73,7 +76,7 @@ class Seat:
     """One machine about to start: where it lives, what it runs, and what was settled for it.
 
     ``ports`` are pairs (host, guest) with no zero left. ``accelerator`` is ``kvm``, ``tcg`` or ``native``.
-    ``snapshot`` is what it is resumed from, or becomes.
+    ``snapshot`` is what it is resumed from, or becomes. ``door`` is where it can be talked to.
     """
 
     store: Store
@@ -87,6 +90,17 @@ class Seat:
     accelerator: str
     ports: tuple[tuple[int, int], ...] = ()
     snapshot: Snapshot | None = None
+    door: Door | None = None
+
+    @property
+    def forwarded(self) -> tuple[tuple[int, int], ...]:
+        """The ports that a machine with a network of its own is reached by: its program's, and its channel's."""
+        return self.ports if self.door is None else (*self.ports, (self.door.host, self.door.guest))
+
+    @property
+    def private(self) -> dict[str, str]:
+        """What a program on this host is told besides, and what must not stand on a command line."""
+        return {} if self.door is None else self.door.environment(self.arm.own_network)
 
     @property
     def variables(self) -> dict[str, str]:

@@ -113,8 +113,8 @@ def prepare(seat: Seat) -> Start:
         reference, container_name(seat.id), owner(seat.store), launch.argv(IMAGE_ROOT, IMAGE_STATE),
         launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
         directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb,
-        network=_network(seat, way))
-    return Start(command(seat.store, way, words), CONSOLE, tuple(env.items()))
+        network=_network(seat, way), private=tuple(seat.private))
+    return Start(command(seat.store, way, words), CONSOLE, tuple((env | seat.private).items()))
 
 
 def _network(seat: Seat, way: Way) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def _network(seat: Seat, way: Way) -> tuple[str, ...]:
         known = process.run(command(seat.store, way, ("network", "exists", BRIDGE_NAME)), env=env, check=False)
         if known.code != 0:
             process.run(command(seat.store, way, podman_arguments.make_bridge(BRIDGE_NAME)), env=env, timeout=60)
-    return bridged(BRIDGE_NAME, seat.ports)
+    return bridged(BRIDGE_NAME, seat.forwarded)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:

@@ -68,21 +68,28 @@ def pull(layout: Path, policy: Path) -> tuple[str, ...]:
 
 def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str, str], *,
         directory: Path | None = None, cgroups: bool = True, mem_mb: int | None = None,
-        network: Sequence[str] = HOST) -> tuple[str, ...]:
+        network: Sequence[str] = HOST, private: Sequence[str] = ()) -> tuple[str, ...]:
     """Run ``argv`` in the foreground; the container is removed when it ends.
 
     ``owner`` says whose registry of machines it belongs to. ``directory`` is where the pids of the container and
     its monitor are left. ``mem_mb`` is a limit in MiB, which cannot be kept without ``cgroups``; the cgroup
-    lies in one named like the container, which is removed with it.
+    lies in one named like the container, which is removed with it. ``private`` are variables that podman takes from its
+    own environment, since a command line is for everybody to read.
     """
     limit = ("--memory", f"{mem_mb}m", "--memory-swap", f"{mem_mb}m") if cgroups and mem_mb else ()
     pids = () if directory is None else ("--pidfile", str(directory / PIDFILE),
                                          "--conmon-pidfile", str(directory / CONMON_PIDFILE))
-    variables = (word for key, value in env.items() for word in ("--env", f"{key}={value}"))
     return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", *network,
             "--log-driver", "none",
-            *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids, *variables,
-            "--workdir", IMAGE_STATE, "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])
+            *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids,
+            *variables(env, private), "--workdir", IMAGE_STATE,
+            "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])
+
+
+def variables(env: Mapping[str, str], private: Sequence[str] = ()) -> tuple[str, ...]:
+    """The words for a container's environment; the values of ``private`` come from the environment of who says them."""
+    return tuple(word for pair in (*(f"{key}={value}" for key, value in env.items()), *private)
+                 for word in ("--env", pair))
 
 
 def bridged(network: str, ports: Iterable[tuple[int, int]]) -> tuple[str, ...]:

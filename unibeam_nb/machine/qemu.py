@@ -32,9 +32,10 @@ def prepare(seat: Seat) -> Start:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"
     guest = Guest(image.file("kernel"), image.file("initramfs"), seat.nonce, seat.accelerator,
-                  options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()), image.platform,
+                  options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), image.platform,
                   tsc.tsc_khz(seat.store) if emulated else None,
-                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp)
+                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
+                  seat.door.guest if seat.door else None)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

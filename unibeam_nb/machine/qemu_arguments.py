@@ -60,7 +60,8 @@ class Guest:
 
     ``snapshot`` is ``taken`` where the guest's RAM is to be kept in the file :data:`RAM`, and ``resumed`` where
     that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
-    its address.
+    its address. ``channel`` is the port inside at which the program is to be talked to; PID 1 asks for its secret on
+    the console.
     """
 
     kernel: Path
@@ -75,6 +76,7 @@ class Guest:
     tsc_khz: int | None = None
     snapshot: Literal["", "taken", "resumed"] = ""
     dhcp: bool = False
+    channel: int | None = None
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -85,7 +87,8 @@ def kernel_command_line(guest: Guest) -> str:
     """
     address = DHCP if guest.dhcp else GUEST_ADDRESS
     words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_clock_words(guest),
-             *(["unibeam.snapshot"] if guest.snapshot else []), *told(guest.nonce, guest.variables, address)]
+             *(["unibeam.snapshot"] if guest.snapshot else []),
+             *told(guest.nonce, guest.variables, address, guest.channel)]
     line = " ".join(words)
     if len(line) > LONGEST_CMDLINE:
         raise UsageError(f"The environment makes a kernel command line of {len(line)} bytes.",
@@ -93,13 +96,16 @@ def kernel_command_line(guest: Guest) -> str:
     return line
 
 
-def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | None = GUEST_ADDRESS) -> tuple[str, ...]:
+def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | None = GUEST_ADDRESS,
+         channel: int | None = None) -> tuple[str, ...]:
     """What PID 1 is told by any kernel's command line; ``address`` is a fixed one, or :data:`DHCP`, or None for no
-    network. Raises UsageError for what a command line cannot carry."""
+    network; ``channel`` is the port of its channel, whose secret is none of that. Raises UsageError for what a command
+    line cannot carry."""
     network: tuple[str, ...] = (f"unibeam.ip={address}",) if address == DHCP else ()
     if address and address != DHCP:
         network = (f"unibeam.ip={address}/24", f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}")
-    words = [f"unibeam.nonce={nonce}", *network, f"unibeam.hostname={HOSTNAME}"]
+    words = [f"unibeam.nonce={nonce}", *network, f"unibeam.hostname={HOSTNAME}",
+             *([f"unibeam.channel={channel}"] if channel else [])]
     for key, value in variables:
         if not value.isascii() or not value.isprintable() or '"' in value:
             raise UsageError(f"The value of {key} cannot be handed to a virtual machine.",

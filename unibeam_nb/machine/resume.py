@@ -48,7 +48,8 @@ def start(seat: Seat, state: Path, alive: Callable[[], bool]) -> float | None:
         if console is not None:
             # Below a millisecond the time is anybody's guess: so two copies differ even if they wake together.
             now = time.time_ns() + secrets.randbelow(1_000_000)
-            console.sendall(order(seat.nonce, f"beam-{secrets.token_hex(6)}.unibeam", now, os.urandom(32)))
+            secret = seat.door.secret if seat.door else ""
+            console.sendall(order(seat.nonce, f"beam-{secrets.token_hex(6)}.unibeam", now, os.urandom(32), secret))
         await client.execute("cont")
         return began, console
 

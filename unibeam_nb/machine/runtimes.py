@@ -53,7 +53,7 @@ class Runtime:
         """The bundle and the command line of this machine."""
         way, name = self.way(seat), container_name(seat.id)
         launch = seat.image.launch
-        env = launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce}
+        env = launch.env() | seat.variables | seat.private | {NONCE_VARIABLE: seat.nonce}
         fill_bundle(seat.directory, seat.image, way, name, launch.argv(IMAGE_ROOT, IMAGE_STATE), env,
                     seat.options.mem_mb)
         return Start(self.words(way, ("run", name)), CONSOLE)

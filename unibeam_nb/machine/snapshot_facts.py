@@ -9,7 +9,7 @@ from unibeam_nb.machine.options import Seat
 from unibeam_nb.machine.qemu_arguments import Guest, arguments
 from unibeam_nb.units import format_bytes
 
-FORMAT = 1
+FORMAT = 2
 """Of the manifest, and of what guest and host say to each other."""
 
 
@@ -62,8 +62,8 @@ def facts_of(seat: Seat, qemu: str, cpu: str) -> Facts:
     """The facts of a machine that is about to be resumed, or snapshotted."""
     options = seat.options
     guest = Guest(Path("kernel"), Path("initramfs"), "", seat.accelerator, options.mem_mb, options.vcpus,
-                  tuple((0, port) for _, port in seat.ports), tuple(seat.variables.items()), seat.image.platform,
-                  snapshot="resumed", dhcp=options.dhcp)
+                  tuple((0, port) for _, port in seat.forwarded), tuple(seat.variables.items()), seat.image.platform,
+                  snapshot="resumed", dhcp=options.dhcp, channel=seat.door.guest if seat.door else None)
     ready = str(options.probe) if options.until == "http" else "app"
     return Facts(seat.image.sha256, qemu, cpu, seat.accelerator, arguments(guest), ready)
 
@@ -89,7 +89,8 @@ def damage(name: str, expected: Content, size: int, sha256: str | None) -> str |
     return None
 
 
-def order(nonce: str, hostname: str, nanoseconds: int, seed: bytes) -> bytes:
-    """The line that tells a copy who it is: its nonce, its host name, the time (since 1970) and 32 random bytes."""
+def order(nonce: str, hostname: str, nanoseconds: int, seed: bytes, secret: str = "") -> bytes:
+    """The line that tells a copy who it is: its nonce, its host name, the time (since 1970), 32 random bytes,
+    and the secret of its channel, where it has one."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"resume {nonce} {seconds} {rest} {hostname} {seed.hex()}\n".encode("ascii")
+    return f"resume {nonce} {seconds} {rest} {hostname} {seed.hex()}{f' {secret}' if secret else ''}\n".encode("ascii")

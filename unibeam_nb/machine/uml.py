@@ -13,6 +13,7 @@ from pathlib import Path
 
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine import children, memory, proc, slirp
+from unibeam_nb.machine.door import CONSOLE_INPUT
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import PROC, ProcessId
 from unibeam_nb.machine.qemu import OUTPUT
@@ -29,15 +30,22 @@ def prepare(seat: Seat) -> Start:
     image, options = seat.image, seat.options
     place = ram_directory(options.mem_mb << 20, (FAST, Path(tempfile.gettempdir()), seat.directory))
     with (seat.directory / OUTPUT).open("wb") as log:
-        network = slirp.connect(seat.directory, seat.ports, GUEST_ADDRESS, log)
+        network = slirp.connect(seat.directory, seat.forwarded, GUEST_ADDRESS, log)
     try:
-        guest = Guest(image.file("initramfs").resolve(), seat.nonce, options.mem_mb, network.frames,
-                      tuple(seat.variables.items()))
+        console = None if seat.door is None else _input(seat.directory / CONSOLE_INPUT)
+        guest = Guest(image.file("initramfs").resolve(), seat.nonce, options.mem_mb, network.frames, console,
+                      tuple(seat.variables.items()), seat.door.guest if seat.door else None)
         return Start((str(image.file("kernel").resolve()), *arguments(guest)), CONSOLE, (("TMPDIR", str(place)),),
-                     passes=(network.frames, network.leash))
+                     passes=(network.frames, network.leash, *(() if console is None else (console,))))
     except BaseException:
         network.close()
         raise
+
+
+def _input(path: Path) -> int:
+    """A pipe that the console reads, open at both ends so that it never ends."""
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR)
 
 
 def ram_directory(size: int, places: tuple[Path, ...]) -> Path:

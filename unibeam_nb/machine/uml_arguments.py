@@ -14,23 +14,28 @@ HOME = "uml"
 
 @dataclass(frozen=True)
 class Guest:
-    """What User-mode Linux is asked to boot. ``frames`` is the file descriptor of its network, where it has one."""
+    """What User-mode Linux is asked to boot. ``frames`` is the file descriptor of its network, where it has one,
+    ``console`` that which its console reads, and ``channel`` the port at which its program is to be talked to."""
 
     initramfs: Path
     nonce: str
     mem_mb: int = 256
     frames: int | None = None
+    console: int | None = None
     variables: tuple[tuple[str, str], ...] = ()
+    channel: int | None = None
 
 
 def arguments(guest: Guest) -> tuple[str, ...]:
     """The words after the kernel's name. Raises UsageError for what a command line cannot carry.
 
-    - The console is standard output and takes no input; no terminal emulator is started for the others.
+    - The console is standard output and takes no input but what answers PID 1; no terminal emulator is
+      started for the others.
     - ``noreboot`` with ``panic=-1`` ends the process when the kernel panics.
     - ``lsm=`` leaves security modules out that a distribution's kernel starts and one program has no use for.
     """
     network = () if guest.frames is None else (f"vec0:transport=fd,fd={guest.frames}",)
-    return (f"mem={guest.mem_mb}M", f"umid={HOME}", "uml_dir=.", "con=null", "con0=null,fd:1", "ssl=null",
+    console = "null" if guest.console is None else f"fd:{guest.console}"
+    return (f"mem={guest.mem_mb}M", f"umid={HOME}", "uml_dir=.", "con=null", f"con0={console},fd:1", "ssl=null",
             f"initrd={guest.initramfs}", *network, "console=tty0", "quiet", "panic=-1", "noreboot", "lsm=lockdown",
-            *told(guest.nonce, guest.variables, address=GUEST_ADDRESS if network else None))
+            *told(guest.nonce, guest.variables, address=GUEST_ADDRESS if network else None, channel=guest.channel))

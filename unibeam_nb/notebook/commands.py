@@ -54,7 +54,7 @@ class Command:
     summary: str
     positionals: tuple[Positional, ...] = ()
     options: tuple[Option, ...] = ()
-    body: Literal["", "Erlang or Elixir modules", "an experiment as TOML"] = ""
+    body: Literal["", "Erlang or Elixir modules", "an experiment as TOML", "an Erlang or Elixir expression"] = ""
     examples: tuple[str, ...] = ()
 
 
@@ -106,8 +106,11 @@ BOOT = Command(
      Option(("--resume",), "copy a machine that is up already instead of booting one; the first time takes the "
             "snapshot", kind="switch"),
      Option(("--dhcp",), "let a virtual machine ask the network for its address; else it has a fixed one at once",
+            kind="switch"),
+     Option(("--channel",), "let eval, reload and top talk to it, over 127.0.0.1 and with a secret of its own",
             kind="switch")),
-    examples=("boot hello --mem 128 --http /", "boot hello --resume --http /", "boot hello --on oci+slim@podman"))
+    examples=("boot hello --mem 128 --http /", "boot hello --channel",
+              "boot hello --resume --http /", "boot hello --on oci+slim@podman"))
 
 BENCH = Command(
     "bench", "measure arms against each other in randomised blocks",
@@ -170,6 +173,34 @@ LOGS = Command(
     (Positional("machine", "a machine's name or the start of its id", required=True, completes="machines"),),
     (Option(("-n", "--lines"), "how many lines", "N", "count"),), examples=("logs hello -n 100",))
 
+_MACHINE = Positional("machine", "a machine's name or the start of its id", required=True, completes="machines")
+_LANG = Option(("--lang",), "the language, where it cannot be told", "NAME", choices=("erlang", "elixir"))
+
+EVAL = Command(
+    "eval", "evaluate an expression in a running machine and show its value",
+    (_MACHINE, Positional("expression", "what to evaluate, where no cell is below; - reads it from standard input")),
+    (_LANG, _DEADLINE,
+     Option(("--forget",), "first forget every variable that was bound before", kind="switch")),
+    "an Erlang or Elixir expression",
+    ("eval hello 'length(processes()).'", "eval hello 'X = erlang:memory(total), X div 1024.'"))
+
+RELOAD = Command(
+    "reload", "load the modules of a cell into a running machine, and say who still runs old code",
+    (_MACHINE,),
+    (Option(("--from",), "the file to compile; - reads modules from standard input in a shell", "PATH",
+            completes="files"),
+     _LANG,
+     Option(("--kill",), "end processes that run code from before the last reload", kind="switch")),
+    "Erlang or Elixir modules", ("reload hello --from hello.erl",))
+
+TOP = Command(
+    "top", "list the processes in a running machine by memory, reductions or queue",
+    (_MACHINE,),
+    (Option(("--by",), "what to order them by", "WHAT", choices=("memory", "reductions", "queue")),
+     Option(("-n", "--lines"), "how many", "N", "count"),
+     Option(("--seconds",), "how long to watch them", "SECONDS", "number")),
+    examples=("top hello", "top hello --by reductions --seconds 2"))
+
 STOP = Command(
     "stop", "stop a machine",
     (Positional("machine", "a machine's name or the start of its id", completes="machines"),),
@@ -204,5 +235,5 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, PS, LOGS, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, PS, LOGS, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

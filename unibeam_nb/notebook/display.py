@@ -17,6 +17,7 @@ from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
+from unibeam_nb.notebook.talking import evaluated_sheet, reloaded_sheet, top_sheet
 from unibeam_nb.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -236,6 +237,9 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
     ("unibeam_nb.bench.preview", "Preview"): preview_sheet,
     ("unibeam_nb.doctor", "Diagnosis"): diagnosis_sheet,
+    ("unibeam_nb.talk.evaluating", "Evaluated"): evaluated_sheet,
+    ("unibeam_nb.talk.reloading", "Reloaded"): reloaded_sheet,
+    ("unibeam_nb.talk.looking", "Top"): top_sheet,
     ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
     ("unibeam_nb.notebook.results", "Verdicts"): verdicts_sheet,
     ("unibeam_nb.notebook.results", "Kernels"): kernels_sheet,

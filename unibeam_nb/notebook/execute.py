@@ -114,7 +114,8 @@ def _boot(lab: Lab, given: _Given) -> Any:
         given.required("name"), arm=given.value("on"), mem_mb=given.value("mem"), vcpus=given.value("vcpus"),
         accelerator=given.value("accel"), ports=given.many("port"), http=given.text("http"),
         until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
-        machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"))
+        machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"),
+        channel=given.switch("channel"))
 
 
 def _bench(lab: Lab, given: _Given) -> Any:
@@ -208,12 +209,15 @@ def _refuse_flags_of_the_plan(given: _Given) -> None:
 
 
 def _read_plan(name: str) -> str:
+    return _read(name, "Name a plan, a TOML file that says what to measure.")
+
+
+def _read(name: str, hint: str) -> str:
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"{name} cannot be read: {reason}.", "Name a plan, a TOML file that says what to measure.") \
-            from None
+        raise UsageError(f"{name} cannot be read: {reason}.", hint) from None
 
 
 def _chart(lab: Lab, given: _Given) -> Chart:
@@ -270,6 +274,29 @@ def _erts(lab: Lab, given: _Given) -> Runtimes:
     return Runtimes(tuple(lab.runtimes()))
 
 
+def _eval(lab: Lab, given: _Given) -> Any:
+    word = given.text("expression")
+    below = given.body if given.body and given.body.strip() else None
+    if word is not None and below is not None:
+        raise UsageError("There are two expressions, one on the line and one below it.", "Leave one of them out.")
+    if given.switch("forget"):
+        lab.forget(given.required("machine"))
+        if word is None and below is None:
+            return Lines((f"Forgot the variables of {given.required('machine')}.",))
+    # The default deadline is one for boots.
+    patience = float(given.value("deadline")) if given.was_given("deadline") else 30.0
+    return lab.eval(given.required("machine"), word or below or "", language=given.text("lang"), deadline=patience)
+
+
+def _reload(lab: Lab, given: _Given) -> Any:
+    path, text = given.text("from"), given.body if given.body and given.body.strip() else None
+    if (path is None) == (text is None):
+        raise UsageError("A reload takes either a cell's text or --from PATH.",
+                         f"Write the modules below '%%unibeam reload {given.required('machine')}'.")
+    return lab.reload(given.required("machine"), text or _read(path or "", "Name a file of modules."),
+                      language=given.text("lang"), kill=given.switch("kill"))
+
+
 def _logs(lab: Lab, given: _Given) -> Text:
     return Text(lab.logs(given.required("machine"), given.value("lines", 40)))
 
@@ -283,6 +310,10 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "report": _report,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
+    "eval": _eval,
+    "reload": _reload,
+    "top": lambda lab, given: lab.top(given.required("machine"), by=given.value("by", "memory"),
+                                      count=given.value("lines", 15), seconds=given.value("seconds", 0.5)),
     "stop": lambda lab, given: Lines(tuple(lab.stop(given.text("machine"), all=given.switch("all")))),
     "clean": lambda lab, given: Lines(tuple(lab.clean(cache=given.switch("cache")))),
     "doctor": lambda lab, given: lab.doctor(prove=given.switch("prove")),

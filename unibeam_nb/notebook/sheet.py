@@ -50,13 +50,21 @@ class Folded:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Text that is shown as it is, in a fixed-width font, under a caption or none."""
+
+    text: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Sheet:
     """A heading, facts in a line each, blocks below, and links to open: of the web, or with ``./`` to a file
     beside the notebook, which a shell does not need."""
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
-    blocks: tuple[Table | Bars | Folded, ...] = ()
+    blocks: tuple[Table | Bars | Folded | Shown, ...] = ()
     links: tuple[str, ...] = ()
 
 
@@ -74,6 +82,9 @@ def as_text(sheet: Sheet) -> str:
             lines += _table_text(block)
         elif isinstance(block, Bars):
             lines += _table_text(Table(("", ""), tuple((bar.label, bar.text) for bar in block.bars), block.caption))
+        elif isinstance(block, Shown):
+            lines += [*([f"{printable(block.caption)}:"] if block.caption else []),
+                      *clean_block(block.text).splitlines()]
         else:
             lines += [f"{printable(block.title)}:", *(f"  | {printable(line)}" for line in block.text.splitlines())]
     return "\n".join(lines)
@@ -140,6 +151,9 @@ def as_html(sheet: Sheet) -> str:
             parts.append(_table_html(block))
         elif isinstance(block, Bars):
             parts.append(_bars_html(block))
+        elif isinstance(block, Shown):
+            caption = f'<div style="{_CAPTION}">{escape(block.caption)}</div>' if block.caption else ""
+            parts.append(f'{caption}<pre style="{_CONSOLE}">{escape(clean_block(block.text))}</pre>')
         else:
             parts.append(_folded_html(block))
     return "".join([*parts, "</div>"])

@@ -15,7 +15,8 @@ from unibeam_nb.release.otp import Otp
 from unibeam_nb.store import Store, digest
 
 GUEST = Path(__file__).parent.parent / "guest"
-AGENT_SOURCES = ("unibeam_agent.erl", "unibeam_cell.erl", "unibeam_epmd.erl", "unibeam_resume.erl")
+AGENT_SOURCES = ("unibeam_agent.erl", "unibeam_cell.erl", "unibeam_channel.erl", "unibeam_epmd.erl",
+                 "unibeam_resume.erl")
 AGENT_APP = "unibeam_agent-1"
 
 DETERMINISTIC = {"ERL_COMPILER_OPTIONS": "deterministic"}

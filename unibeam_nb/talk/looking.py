@@ -1,0 +1,77 @@
+"""Looking at the processes in a running machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from unibeam_nb.errors import MachineError, UsageError
+from unibeam_nb.machine import Machine
+from unibeam_nb.store import Store
+from unibeam_nb.talk import inside
+from unibeam_nb.talk.channel import PATIENCE, channel_to
+
+ORDERS = ("memory", "reductions", "queue")
+"""What the table can be ordered by: bytes, reductions in the interval, messages that wait."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One Erlang process. ``memory`` is in bytes, ``reductions`` since it began, ``used`` reductions in the interval,
+    ``queue`` messages that wait; ``at`` is the function it is in."""
+
+    pid: str
+    name: str
+    at: str
+    memory: int
+    reductions: int
+    used: int
+    queue: int
+
+
+@dataclass(frozen=True)
+class Top:
+    """The processes that stand out, and the emulator as a whole.
+
+    ``interval`` is in seconds; ``memory`` maps a kind (``total``, ``processes``, ``binary``, ...) to bytes, and is
+    empty where the emulator keeps no account; ``uptime`` is in seconds.
+    """
+
+    machine: str
+    by: str
+    interval: float
+    processes: tuple[Process, ...]
+    count: int
+    ports: int
+    atoms: int
+    schedulers: int
+    run_queue: int
+    uptime: float
+    memory: dict[str, int]
+
+    def to_frame(self) -> Any:
+        """One row a process, as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(process) for process in self.processes], columns=list(Process.__dataclass_fields__))
+
+
+def top(store: Store, machine: Machine, *, by: str = "memory", count: int = 15, seconds: float = 0.5) -> Top:
+    """The ``count`` processes with most of ``by``, watched for ``seconds``. Raises UsageError, MachineError."""
+    if by not in ORDERS:
+        raise UsageError(f"Processes cannot be ordered by {by!r}.", f"Choose one of {', '.join(ORDERS)}.")
+    if not 1 <= count <= 1000 or not 0 <= seconds <= 60:
+        raise UsageError("That is not a look at a machine.", "Ask for 1 to 1000 processes, over at most 60 seconds.")
+    with channel_to(machine) as channel:
+        inside.send(store, channel)
+        answer = channel.call(inside.INSIDE, "top", [by.encode(), count, round(seconds * 1000)], seconds + PATIENCE)
+    try:
+        facts, rows = answer
+        known = {key.decode(): value for key, value in facts}
+        processes = tuple(Process(pid.decode("utf-8", "replace"), name.decode("utf-8", "replace"),
+                                  at.decode("utf-8", "replace"), *numbers) for pid, name, at, *numbers in rows)
+        memory = {kind.decode(): int(size) for kind, size in known["memory"]}
+        return Top(machine.name, by, known["interval_us"] / 1e6, processes, known["processes"], known["ports"],
+                   known["atoms"], known["schedulers"], known["run_queue"], known["uptime_ms"] / 1e3, memory)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MachineError(f"{machine.name} makes no sense.", "Boot it again.") from error
