@@ -95,11 +95,11 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", "lean", RESUME), "osv": (), "oci": ("lean", BRIDGE),
-    "release": ("lean",)}
+    "linux": ("tiny", "small", "shake", "lean", RESUME), "osv": (), "oci": ("shake", "lean", BRIDGE),
+    "release": ("shake", "lean")}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
-kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``lean`` the static
-emulator without a JIT, ``bridge`` a network of the container's own."""
+kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``shake`` a release without
+what it does not use, ``lean`` the static emulator without a JIT, ``bridge`` a network of the container's own."""
 
 
 ONLY_ON: Mapping[str, tuple[str, ...]] = {"tiny": ("qemu",), "small": ("qemu",), RESUME: ("qemu",),

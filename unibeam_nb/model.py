@@ -64,6 +64,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Something that shaking left out of a release: ``kind`` is ``application`` (all its modules), ``module``,
+    ``functions`` (some of those of the module ``name``) or ``library``; ``why`` says it in words."""
+
+    kind: str
+    name: str
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Launch:
     """How the release's emulator is started, the same in every arm: no shell, straight into ``erlexec``.
 
@@ -96,7 +107,8 @@ class Release:
 
     ``path`` is the release's root (it holds ``erts-*``, ``lib``, ``releases``); ``key`` identifies the
     inputs it was made from, ``sha256`` its contents. ``ports`` are the TCP ports it serves. ``origin`` is the
-    sha256 of the release it was made from, where it is that release on another emulator.
+    sha256 of the release it was made from, where it is that release on another emulator or shaken. ``left_out`` is
+    what shaking took; None where nothing was shaken.
     """
 
     name: str
@@ -113,6 +125,7 @@ class Release:
     findings: tuple[Finding, ...] = ()
     cached: bool = False
     origin: str = ""
+    left_out: tuple[LeftOut, ...] | None = None
 
     def __repr__(self) -> str:
         return (f"<Release {self.name} {self.version}: OTP {self.otp}, {len(self.applications)} applications, "
@@ -137,7 +150,8 @@ class Image:
     ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
     ``origin`` is the release's own (:class:`Release`): images of equal origin do the same work.
     ``platform`` is the virtual machine its kernel is for, ``pci``, ``mmio`` or ``uml``; ``processors`` how many of
-    those it can use, None for any number.
+    those it can use, None for any number. ``left_out`` names the modules that lack functions, or are not there, because
+    the release was shaken.
     """
 
     name: str
@@ -160,6 +174,7 @@ class Image:
     origin: str = ""
     platform: str = "pci"
     processors: int | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

@@ -47,10 +47,11 @@ def test_a_container_without_flavour_is_the_scratch_one() -> None:
      "The runners are qemu, uml, podman, docker, crun, runc, runsc, process."),
     ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu, uml."),
     ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.",
-     "Options of oci are scratch, slim, lean, bridge."),
+     "Options of oci are scratch, slim, shake, lean, bridge."),
     ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.",
-     "Options of linux are tiny, small, lean, resume."),
-    ("release+slim@process", "'release+slim@process' has the unknown option 'slim'.", "Options of release are lean."),
+     "Options of linux are tiny, small, shake, lean, resume."),
+    ("release+slim@process", "'release+slim@process' has the unknown option 'slim'.",
+     "Options of release are shake, lean."),
     ("oci+slim+scratch@podman", "'oci+slim+scratch@podman' has more than one flavour.", "Choose one of scratch, slim."),
 ])
 def test_what_is_not_an_arm_is_explained(text: str, message: str, hint: str) -> None:

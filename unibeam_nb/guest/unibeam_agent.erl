@@ -30,6 +30,7 @@ beam() ->
 %% ends the node: a crash at start can never count as a good boot.
 ready() ->
     _ = application:which_applications(infinity),
+    record(os:getenv("UNIBEAM_RECORD")),
     Copied = os:getenv("UNIBEAM_SNAPSHOT"),
     Channel = persistent_term:get(?CHANNEL, none),
     mark("app", memory() ++ open(Channel, Copied)),
@@ -48,6 +49,13 @@ open(Channel, Copied) ->
         false -> unibeam_channel:open(Channel);
         _ -> ""
     end.
+
+%% A start on the build host, to learn which modules a start needs: they are written down, and that was all.
+record(false) ->
+    ok;
+record(File) ->
+    ok = prim_file:write_file(File, [[atom_to_list(Module), $\n] || Module <- erlang:loaded()]),
+    erlang:halt(0, [{flush, false}]).
 
 %% Some allocator flags leave the emulator without a total.
 memory() ->

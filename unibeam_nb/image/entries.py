@@ -40,7 +40,8 @@ def make_image(store: Store, release: Release, target: str, flavour: str, inputs
     def make(place: Path) -> None:
         kind = "+".join(filter(None, (target, flavour)))
         with step(f"Building the {kind} image of {release.name}"):
-            image = replace(fill(place, key), path=Path(), cached=False, origin=release.origin)
+            image = replace(fill(place, key), path=Path(), cached=False, origin=release.origin,
+                            left_out=tuple(left.name for left in release.left_out or () if left.kind != "library"))
             text = json.dumps(to_json(image) | {"inputs": to_json(whole)}, indent=1, sort_keys=True, ensure_ascii=False)
             (place / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

@@ -18,6 +18,7 @@ from unibeam_nb.store import Store, write_atomically
 if TYPE_CHECKING:
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.release.portability import Verdict
+    from unibeam_nb.release.shake.report import Shaking
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -31,6 +32,8 @@ class Build:
     images: tuple[Image, ...] = ()
     kernel: str | None = None
     compression: str = "lz4"
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Build {self.name}: {self.release!r}" + "".join(f"; {image!r}" for image in self.images) + ">"
@@ -44,10 +47,13 @@ class Builds:
     def build(self, name: str, *, text: str | None = None, path: Path | None = None,
               language: str | None = None, target: str = "linux", flavour: str = "",
               ports: tuple[int, ...] = (), applications: tuple[str, ...] = (), flags: tuple[str, ...] = (),
-              kernel: str | None = None, compression: str = "lz4", erts: str | None = None) -> Build:
+              kernel: str | None = None, compression: str = "lz4", erts: str | None = None,
+              shake: bool = False, keep: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> Build:
         """Make a release from a cell's ``text`` or from ``path``, and an image of it for ``target``.
 
-        ``erts`` puts another emulator into the release: ``lean``, or the path of one (``host`` leaves it alone).
+        ``shake`` leaves out what the release does not use, but for the modules and applications in ``keep``; those in
+        ``drop`` go in any case. ``erts`` puts another emulator into the release: ``lean``, or the path of one (``host``
+        leaves it alone).
         Raises SourceError, ImageError, ToolMissing; a failed build leaves the name as it was.
         """
         if not _NAME.fullmatch(name):
@@ -55,8 +61,11 @@ class Builds:
         if (text is None) == (path is None):
             raise UsageError("A build takes either a cell's text or --from PATH.",
                              f"Write the modules below '%%unibeam build {name}', or name a project.")
-        release = self.on_erts(self._release(name, text, path, language, ports, applications, flags), erts)
-        build = Build(name, release, kernel=kernel, compression=compression)
+        release = self._release(name, text, path, language, ports, applications, flags)
+        if shake:
+            release = self.shaken(release, keep, drop)
+        release = self.on_erts(release, erts)
+        build = Build(name, release, kernel=kernel, compression=compression, keep=keep, drop=drop)
         image = self._image(build, target, flavour)
         build = dataclasses.replace(build, images=(image,))
         write_atomically(self._names() / f"{name}.json", dump(build))
@@ -78,7 +87,8 @@ class Builds:
         """The image of ``build`` that an arm of this target, flavour and options runs on ``runner``."""
         from unibeam_nb.image import build_image
 
-        release = self.on_erts(build.release, "lean" if "lean" in options else None)
+        release = self.shaken(build.release, build.keep, build.drop) if "shake" in options else build.release
+        release = self.on_erts(release, "lean" if "lean" in options else None)
         if target == "osv":
             return build_image(self.store, release, target, kernel=self._osv(build.kernel), options=options)
         if target != "linux":
@@ -100,6 +110,12 @@ class Builds:
     def image(self, build: Build, arm: Arm) -> Image:
         """The image of ``build`` that ``arm`` runs, made if it is not in the store."""
         return self._image(build, arm.target, arm.flavour, arm.extras, arm.runner)
+
+    def shaken(self, release: Release, keep: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> Release:
+        """The release without what it does not use (see release/shake)."""
+        from unibeam_nb.release.shake.derive import Wishes, shaken
+
+        return shaken(self.store, release, Wishes(keep, drop))
 
     def on_erts(self, release: Release, wanted: str | None) -> Release:
         """The release on the emulator called ``wanted``."""
@@ -162,6 +178,13 @@ class Builds:
     def check(self, name: str) -> tuple[Finding, ...]:
         """What in the release of ``name`` needs more than a BEAM around it."""
         return self.named(name).release.findings
+
+    def shaking(self, name: str) -> Shaking:
+        """What shaking leaves out of the release of ``name``, and what it could not follow."""
+        from unibeam_nb.release.shake.report import shaking
+
+        build = self.named(name)
+        return shaking(self.shaken(build.release, build.keep, build.drop))
 
     def verdicts(self, name: str, target: str) -> tuple[Verdict, ...]:
         """What becomes of these in an image of ``target`` (see release/portability.py)."""

@@ -280,7 +280,8 @@ class Watch:
             code=self.child.poll(), inner=code_of(self.reader.values),
             console=Console(seat.directory / CONSOLE).lines(),
             vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
-            osv=seat.image.platform == OSV, resumed=seat.snapshot is not None and seat.snapshot.state is not None))
+            osv=seat.image.platform == OSV, resumed=seat.snapshot is not None and seat.snapshot.state is not None,
+            left_out=frozenset(seat.image.left_out)))
 
 
 def _limited(seat: Seat) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from unibeam_nb.arms import RESUME, RUNNERS_OF
 from unibeam_nb.errors import BootFailed, MachineError, PortInUse
 from unibeam_nb.model import MARK_LINE, MARKS, Mark
+from unibeam_nb.release.shake.missing import undefined
 from unibeam_nb.units import format_seconds
 
 MOST_LINES, LONGEST = 8, 300
@@ -41,7 +42,7 @@ class Evidence:
     gone, with exit status ``code`` (negative: a signal) where known; ``inner`` is the status that the
     ``exit`` mark told. ``image_mb`` is what the image occupies once unpacked, ``limited`` whether memory was
     limited at all, ``resumed`` whether it was to go on from a snapshot, ``osv`` whether OSv is its
-    kernel.
+    kernel, ``left_out`` which modules shaking left out or took functions from.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Evidence:
     marks: Mapping[str, Mark] | None = None
     resumed: bool = False
     osv: bool = False
+    left_out: frozenset[str] = frozenset()
 
 
 def explain(seen: Evidence) -> MachineError:
@@ -66,8 +68,8 @@ def explain(seen: Evidence) -> MachineError:
     for line in seen.vmm:
         if found := _FORWARD.search(line):
             return PortInUse(f"Port {found[1]} on 127.0.0.1 was taken while {seen.name} started.", "Boot it again.")
-    message, hint = (_copy(seen) or _osv(seen) or _memory(seen) or _panic(seen) or _silence(seen) or _exit(seen)
-                     or _late(seen))
+    message, hint = (_copy(seen) or _left_out(seen) or _osv(seen) or _memory(seen) or _panic(seen) or _silence(seen)
+                     or _exit(seen) or _late(seen))
     return BootFailed(message, hint, telling(seen))
 
 
@@ -80,6 +82,16 @@ def _copy(seen: Evidence) -> tuple[str, str] | None:
                 "The lines above are QEMU's own; 'unibeam clean --cache' removes the snapshot too.")
     return (f"{seen.name} was resumed and did not run on within {format_seconds(seen.deadline)}.",
             "Does an after_resume/0 of the program return? Else boot it without --resume.")
+
+
+def _left_out(seen: Evidence) -> tuple[str, str] | None:
+    """A call of something that is not there because the release was shaken."""
+    for module, function in undefined("\n".join(seen.console)):
+        if module in seen.left_out:
+            name = module.removeprefix("Elixir.")
+            return (f"{seen.name} calls {name}:{function}, which was left out by --shake.",
+                    f"Build with --keep {name}.")
+    return None
 
 
 def osv_died(lines: Iterable[str]) -> str | None:

@@ -83,16 +83,22 @@ BUILD = Command(
             completes="kernels"),
      Option(("--erts",), "the emulator: host, lean (static, no JIT), or the PATH of an erts-VERSION directory", "ERTS",
             completes="files"),
-      Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "xz", "none"))),
+     Option(("--shake",), "leave out what the program never calls: modules, and functions of OTP's and Elixir's own",
+            kind="switch"),
+     Option(("--keep",), "modules and applications that shaking keeps whole", "LIST", "list"),
+     Option(("--drop",), "modules and applications that shaking leaves out in any case", "LIST", "list"),
+     Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "xz", "none"))),
     "Erlang or Elixir modules",
-    ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim"))
+    ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim",
+     "build hello --from hello.erl --shake --keep calendar"))
 
 CHECK = Command(
     "check", "list what in a release needs more than a BEAM around it",
     (Positional("name", "what was built", required=True, completes="names"),),
     (Option(("--target",), "say of each whether it works in such an image: linux, osv, xen, oci, oci+slim, release",
-            "TARGET", choices=("linux", "osv", "xen", "oci", "oci+slim", "release")),),
-    examples=("check hello", "check hello --target osv"))
+            "TARGET", choices=("linux", "osv", "xen", "oci", "oci+slim", "release")),
+     Option(("--shake",), "list what shaking leaves out, why, and what it could not follow", kind="switch")),
+    examples=("check hello", "check hello --target osv", "check hello --shake"))
 
 BOOT = Command(
     "boot", "boot what was built and return the live machine",

@@ -7,6 +7,7 @@ chart. :func:`register` tells IPython about them; :func:`to_text` is what the sh
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.lab import Build, Machines
     from unibeam_nb.machine import Machine
+    from unibeam_nb.release.shake.report import Shaking
 
 CONSOLE_LINES = 40
 
@@ -213,6 +215,20 @@ def verdicts_sheet(found: Verdicts) -> Sheet:
                  (Table(("there it", "kind", "where", "what", "because"), rows),))
 
 
+def shaking_sheet(found: Shaking) -> Sheet:
+    counts = Counter(left.kind for left in found.left_out)
+    total = sum(left.bytes for left in found.left_out)
+    facts = [("left out", f"{format_bytes(total)}: {', '.join(f'{n} x {kind}' for kind, n in sorted(counts.items()))}"
+              if counts else "nothing"), ("to keep more", "build with --keep NAME, a module or an application")]
+    rows = tuple((left.kind, left.name.removeprefix("Elixir."), format_bytes(left.bytes), left.why)
+                 for left in found.left_out)
+    tables = [Table(("kind", "what", "bytes", "why"), rows, "What shaking left out", frozenset((2,)))] if rows else []
+    if found.unfollowed:
+        tables.append(Table(("module", "calls"), found.unfollowed,
+                            "Calls that may make names of modules, which no analysis sees; keep what they need"))
+    return Sheet(f"Release {found.name}, shaken", tuple(facts), tuple(tables))
+
+
 def lines_sheet(lines: Lines) -> Sheet:
     if len(lines.lines) == 1:
         return Sheet(lines.lines[0])
@@ -241,6 +257,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.talk.reloading", "Reloaded"): reloaded_sheet,
     ("unibeam_nb.talk.looking", "Top"): top_sheet,
     ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
+    ("unibeam_nb.release.shake.report", "Shaking"): shaking_sheet,
     ("unibeam_nb.notebook.results", "Verdicts"): verdicts_sheet,
     ("unibeam_nb.notebook.results", "Kernels"): kernels_sheet,
     ("unibeam_nb.notebook.results", "Lines"): lines_sheet,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unibeam_nb.analysis.chart import Chart
     from unibeam_nb.lab import Build, Lab
     from unibeam_nb.lab.plans import PlanOptions
+    from unibeam_nb.release.shake.report import Shaking
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _build(lab: Lab, given: _Given) -> Build:
             flavour=flavour or ("scratch" if kind == "oci" else ""),
             ports=tuple(_port(port) for port in given.many("port")), applications=given.many("app"), flags=flags,
             kernel=given.text("kernel"), compression=given.value("compression", "lz4"),
-            erts=given.text("erts")))
+            erts=given.text("erts"), shake=given.switch("shake"), keep=given.many("keep"), drop=given.many("drop")))
     # The first build says whether the release was in the cache; for the others it always was.
     return dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))
 
@@ -234,8 +235,12 @@ def _report(lab: Lab, given: _Given) -> Saved:
     return Saved(lab.report(given.text("experiment"), Path(output).expanduser() if output else None))
 
 
-def _check(lab: Lab, given: _Given) -> Findings | Verdicts:
+def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
     name, target = given.required("name"), given.text("target")
+    if given.switch("shake"):
+        if target is not None:
+            raise UsageError("--shake and --target cannot stand together.", "Leave one of them out.")
+        return lab.shaking(name)
     if target is None:
         return Findings(name, tuple(lab.check(name)))
     return Verdicts(name, target, lab.verdicts(name, target))

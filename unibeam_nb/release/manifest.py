@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.jsonable import from_json, to_json
@@ -53,17 +54,17 @@ def build(store: Store, key: str, name: str, source: str, make: Callable[[Path],
     return read(entry, cached)
 
 
-def derive(store: Store, key: str, release: Release, change: Callable[[Path], None]) -> Release:
-    """A release made from another one by ``change(tree)`` on a copy of its tree. Name, launch and findings stay;
-    ``origin`` tells the sha256 of the first release it comes from."""
+def derive(store: Store, key: str, release: Release, change: Callable[[Path], Mapping[str, Any] | None]) -> Release:
+    """A release made from another one by ``change(tree)`` on a copy of its tree. Name, launch and findings stay, unless
+    ``change`` returns fields of the release; ``origin`` tells the sha256 of the first release it comes from."""
 
     def fill(entry: Path) -> None:
         tree = entry / "release"
         shutil.copytree(release.path, tree, symlinks=True)
-        change(tree)
+        fields = change(tree) or {}
         made = dataclasses.replace(
             release, path=Path("release"), key=key, sha256=digest_tree(tree), origin=release.origin or release.sha256,
-            applications=tuple(applications(tree)), cached=False)
+            applications=tuple(applications(tree)), cached=False, **fields)
         (entry / "manifest.json").write_text(json.dumps(to_json(made), indent=1, sort_keys=True) + "\n")
 
     entry, cached = store.build("release", key, fill)
