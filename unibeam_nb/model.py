@@ -27,6 +27,13 @@ ASKS = "asks"
 READY = ("app", RESUME)
 """The marks after which a machine should answer: every application is started, or runs on."""
 
+ICOUNT = "icount"
+"""The accelerator that is emulation by the count of instructions: the guest's clock counts them, a nanosecond each, and
+leaps where it would wait. It tells what a boot costs, whatever else the host does."""
+
+ACCELERATORS = ("auto", "kvm", "tcg", ICOUNT)
+"""What can be asked for; ``auto`` proves ``kvm`` and else takes ``tcg``."""
+
 IMAGE_ROOT = "/opt/release"
 """Where the release lives inside every image."""
 
@@ -147,7 +154,7 @@ class Image:
 
     ``path`` is its directory; ``key`` identifies its inputs, ``sha256`` its bytes. ``shipped_bytes`` is
     what would travel over a network (compressed); ``unpacked_bytes`` what it is when it runs.
-    ``files`` names the artefacts inside ``path`` (``kernel``, ``initramfs``; ``layout``, ``rootfs``).
+    ``files`` names the artefacts inside ``path`` (``kernel`` with ``initramfs`` or ``root``; ``layout``, ``rootfs``).
     ``origin`` is the release's own (:class:`Release`): images of equal origin do the same work.
     ``platform`` is the virtual machine its kernel is for, ``pci``, ``mmio`` or ``uml``; ``processors`` how many of
     those it can use, None for any number. ``left_out`` names the modules that lack functions, or are not there, because
@@ -184,6 +191,10 @@ class Image:
     def file(self, name: str) -> Path:
         """The path of the artefact called ``name``."""
         return self.path / dict(self.files)[name]
+
+    def artefact(self, name: str) -> Path | None:
+        """The path of the artefact called ``name``, or None where the image has none."""
+        return self.file(name) if name in dict(self.files) else None
 
     def __repr__(self) -> str:
         return (f"<Image {self.name} {self.kind}: {format_bytes(self.shipped_bytes)} shipped, "

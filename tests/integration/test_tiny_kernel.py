@@ -129,6 +129,22 @@ def test_hello_answers_on_it_and_has_a_fine_clock(lab: Lab, kernel: Kernel) -> N
     assert image.shipped_bytes < lab._image(build, "oci", "scratch").shipped_bytes
 
 
+def test_counted_boots_take_the_same_time_and_their_stages_are_all_of_it(lab: Lab) -> None:
+    lab.build("tiny_hello", text=HELLO, ports=(8080,))
+    totals = []
+    for _ in range(3):
+        with booted(lab, "tiny_hello", accelerator="icount", mem_mb=128) as machine:
+            times = [mark.at for mark in machine.marks.values()]
+            assert list(machine.marks) == ["spawn", "vmm", "kernel", "init", "beam", "app"]
+            assert times == sorted(times)
+            assert times[:2] == [0.0, 0.0]
+            assert times[2] > 0.0
+            assert machine.accelerator == "icount"
+            totals.append(times[-1])
+    # No timing: a host that is twice as slow counts the same instructions.
+    assert (max(totals) - min(totals)) / min(totals) < 0.01
+
+
 def test_a_program_that_ends_ends_its_microvm_with_its_exit_code(lab: Lab) -> None:
     lab.build("tiny_hello", text=HELLO, ports=(8080,))
     with pytest.raises(BootFailed) as caught:

@@ -53,7 +53,7 @@ def test_other_lines_are_left_alone(line: str) -> None:
     ("%unibeam boot ", ["hello", "shop"]),
     ("%unibeam boot --mem 128 h", ["hello"]),
     ("%unibeam boot hello --ac", ["--accel"]),
-    ("%unibeam boot hello --accel ", ["auto", "kvm", "tcg"]),
+    ("%unibeam boot hello --accel ", ["auto", "kvm", "tcg", "icount"]),
     ("%unibeam boot hello --accel=k", ["--accel=kvm"]),
     ("%unibeam chart ", list(CHARTS)),
     ("%unibeam chart memory ", ["run-1"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +81,12 @@ def test_a_container_has_no_kernel_mark() -> None:
 def test_nonces_are_sixteen_hex_digits_and_new() -> None:
     assert len({new_nonce() for _ in range(100)}) == 100
     assert all(len(n) == 16 and int(n, 16) >= 0 for n in [new_nonce()])
+
+
+def test_a_counted_machine_is_timed_by_its_own_clock_from_the_moment_it_is_switched_on() -> None:
+    marks = MarkReader(NONCE, 100.0, {"spawn": Mark("spawn", 0.0), "vmm": Mark("vmm", 0.0)}, counted=True)
+    marks.feed(f"@unibeam {NONCE} init 200000000 tsc=300000000\n@unibeam {NONCE} app 700000000\n".encode(), 123.0)
+    found = with_kernel(marks.marks)
+    assert {name: round(mark.at, 6) for name, mark in found.items()} == {
+        "spawn": 0.0, "vmm": 0.0, "kernel": 0.1, "init": 0.3, "app": 0.8}
+    assert marks.feed(f"@unibeam {NONCE} exit 900000000 code=0\n".encode(), 999.0)[0].at == pytest.approx(1.0)

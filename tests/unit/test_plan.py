@@ -158,3 +158,16 @@ def test_a_copy_cannot_be_measured_until_app() -> None:
     assert caught.value.message == \
         "linux+resume@qemu has no mark app: its applications were started before the snapshot."
     assert caught.value.hint == "Measure until http, for which the program must serve a port."
+
+
+def test_counted_boots_end_with_app_and_are_compared_with_their_like() -> None:
+    linux, small = Arm.parse("linux@qemu"), Arm.parse("linux+tiny@qemu")
+    plan = resolve(make_plan("hello", (linux, small), accelerator="icount"), (8080,))
+    assert (plan.until, plan.probe) == ("app", None)
+    for arm in ("oci@crun", "linux+resume@qemu"):
+        with pytest.raises(UsageError) as caught:
+            resolve(make_plan("hello", (linux, Arm.parse(arm)), accelerator="icount"), ())
+        assert caught.value.message == f"The instructions of {Arm.parse(arm)} cannot be counted."
+    with pytest.raises(UsageError) as refused:
+        resolve(make_plan("hello", (linux,), accelerator="icount", until="http"), (8080,))
+    assert refused.value.message == "Where instructions are counted, no answer is timed."

@@ -120,3 +120,34 @@ def test_an_emulated_microvm_is_told_about_its_clock(change: dict[str, Any], wor
     line = kernel_command_line(dataclasses.replace(GUEST, **change)).split()
     clock = ("tsc", "no_timer_check", "nolapic_timer")
     assert [word for word in line if word.startswith(clock)] == words.split()
+
+
+ROOT = dataclasses.replace(MICROVM, initramfs=None, root=Path("/images/a,b/root"))
+
+
+def test_a_root_on_a_disk_is_read_only_and_shared() -> None:
+    words = arguments(ROOT)
+    assert "-initrd" not in words
+    assert after(words, "-blockdev") == "driver=file,node-name=root,read-only=on,locking=off,filename=/images/a,,b/root"
+    assert [words[i + 1] for i, word in enumerate(words) if word == "-device"] == [
+        "virtio-net-device,netdev=net", "virtio-blk-device,drive=root"]
+    assert {"root=/dev/vda", "rootfstype=erofs", "ro", "init=/init", "virtio_mmio.device=512@0xfeb00c00:11"} <= set(
+        kernel_command_line(ROOT).split())
+
+
+def test_a_machine_with_a_bus_has_its_disk_there() -> None:
+    guest = dataclasses.replace(ROOT, platform="pci")
+    assert "virtio-blk-pci,drive=root" in arguments(guest)
+    assert "virtio_mmio" not in kernel_command_line(guest)
+
+
+def test_counting_instructions_is_emulation_with_a_clock_of_a_gigahertz() -> None:
+    guest = dataclasses.replace(MICROVM, accelerator="icount", vcpus=1, tsc_khz=2596146)
+    words = arguments(guest)
+    assert after(words, "-icount") == "shift=0,sleep=off"
+    assert ",accel=tcg," in after(words, "-machine")
+    assert "tsc_early_khz=1000000" in kernel_command_line(guest).split()
+    assert "-icount" not in arguments(MICROVM)
+    disk = arguments(dataclasses.replace(ROOT, accelerator="icount"))
+    assert ",aio=io_uring," in after(disk, "-blockdev")
+    assert "virtio-mmio.ioeventfd=off" in disk

@@ -18,11 +18,10 @@ from typing import Any
 
 from unibeam_nb.arms import RESUME, Arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import KINDS, Probe, case_name
+from unibeam_nb.model import ACCELERATORS, ICOUNT, KINDS, Probe, case_name
 
 EXAMPLE = 'arms = ["linux@qemu", "oci+scratch@podman", "release@process"]'
 
-ACCELERATORS = ("auto", "kvm", "tcg")
 UNTIL = ("auto", "app", "http")
 SCHEMES = ("http", "https", "tcp")
 
@@ -350,8 +349,16 @@ def resolve(plan: Plan, ports: tuple[int, ...]) -> Plan:
     Raises UsageError when an HTTP answer is wanted of images that serve no port.
     """
     until = plan.until
+    counted = plan.accelerator == ICOUNT
     if until == "auto":
-        until = "http" if ports or plan.probe else "app"
+        until = "http" if (ports or plan.probe) and not counted else "app"
+    if counted and until == "http":
+        raise UsageError("Where instructions are counted, no answer is timed.",
+                         'Write until = "app", or another accelerator.')
+    foreign = [str(arm) for arm in plan.arms if arm.runner != "qemu" or RESUME in arm.extras]
+    if counted and foreign:
+        raise UsageError(f"The instructions of {foreign[0]} cannot be counted.",
+                         "Compare arms on qemu that are booted: name them with --on and --against.")
     copies = [str(arm) for arm in plan.arms if RESUME in arm.extras]
     if copies and until != "http":
         raise UsageError(f"{copies[0]} has no mark {until}: its applications were started before the snapshot.",

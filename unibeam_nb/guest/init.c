@@ -17,8 +17,8 @@
  *                          unibeam.channel=PORT       ask on the console for a secret (see "the channel" below)
  *                          A word in double quotes may contain blanks.
  *
- * Output: marks on the console, "@unibeam NONCE init NS" first and "@unibeam NONCE exit NS code=N" last
- * (NS is CLOCK_MONOTONIC; N is the exit status, 128 + signal, or 125 when the program was never started),
+ * Output: marks on the console, "@unibeam NONCE init NS tsc=COUNT" first and "@unibeam NONCE exit NS code=N" last
+ * (NS is CLOCK_MONOTONIC, COUNT the time stamp counter; N is the exit status, 128 + signal, or 125 when the program was never started),
  * and one line starting "unibeam-init:" for everything that went wrong, which says what to do about it.
  *
  * PID 1 must not end: the kernel panics when it does. So every way out of here goes through leave(), and
@@ -47,6 +47,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -56,6 +57,7 @@
 #include <unistd.h>
 
 #define ETC "/etc/unibeam/"
+#define STATE "/var/lib/unibeam" /* the program's home (IMAGE_STATE in model.py) */
 #define MAX_WORDS 512
 #define MAX_FILES 65536        /* a limit in the millions once kept OTP busy for an hour at start */
 #define NIC_WAIT_MS 5000       /* a card on a PCI bus is there at once; this is for slow emulation */
@@ -261,9 +263,14 @@ static void mount_at(const char *kind, const char *where, unsigned long flags, c
 		say("%s cannot be mounted on %s (%s); use a kernel that has %s built in.", kind, where, strerror(errno), kind);
 }
 
+/*
+ * The root may be read-only. What is written all the same lies in /run, to which the image's /etc/hosts and
+ * /etc/resolv.conf are links, or in the program's home, over which a file system in memory is mounted then.
+ */
 static void mount_all(void)
 {
 	const unsigned long safe = MS_NOSUID | MS_NODEV;
+	struct statvfs root;
 
 	mount_at("sysfs", "/sys", safe | MS_NOEXEC, NULL);
 	mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
@@ -274,6 +281,8 @@ static void mount_all(void)
 	mount_at("tmpfs", "/dev/shm", safe, "mode=1777");
 	mount_at("tmpfs", "/tmp", safe, "mode=1777");
 	mount_at("tmpfs", "/run", safe, "mode=0755");
+	if (!statvfs("/", &root) && root.f_flag & ST_RDONLY)
+		mount_at("tmpfs", STATE, safe, "mode=0777");
 	symlink("/proc/self/fd", "/dev/fd");
 	symlink("/proc/self/fd/0", "/dev/stdin");
 	symlink("/proc/self/fd/1", "/dev/stdout");
@@ -813,7 +822,8 @@ static int run_program(void)
 
 int main(void)
 {
-	unsigned long long began = now_ns();
+	unsigned long long began = now_ns(), counter = __builtin_ia32_rdtsc();
+	char more[32];
 
 	if (getpid() != 1) {
 		say("this program prepares a machine and only runs as its first process; boot the image instead.");
@@ -822,7 +832,8 @@ int main(void)
 	fill_standard_files();
 	mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	read_options();
-	mark("init", began, "");
+	snprintf(more, sizeof more, " tsc=%llu", counter);
+	mark("init", began, more);
 	mount_all();
 	set_limits();
 	load_modules();

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image import elf
-from unibeam_nb.image.tree import Entry, directory, file, from_directory
+from unibeam_nb.image.tree import Entry, directory, file, from_directory, link
 from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, PORT_VARIABLE, Release
 from unibeam_nb.progress import step
 from unibeam_nb.store import walk
@@ -16,12 +16,12 @@ CONFIGURATION = {
     "etc/passwd": f"root:x:0:0:root:{IMAGE_STATE}:/nonexistent\n"
                   "nobody:x:65534:65534:nobody:/nonexistent:/nonexistent\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
-    "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "etc/os-release": 'ID=unibeam\nNAME="unibeam"\nPRETTY_NAME="unibeam, the BEAM and nothing else"\n',
-    # Filled in by PID 1 or mounted over by a container engine, which wants a file to be there.
-    "etc/resolv.conf": "",
 }
+
+FILLED_IN = {"hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n", "resolv.conf": ""}
+"""Files of /etc that PID 1 writes at every boot, or a container engine mounts over, which wants them to be there."""
 
 
 def release_libraries(release: Release) -> dict[str, Path]:
@@ -58,10 +58,13 @@ def library_entries(libraries: Mapping[str, Path]) -> Iterator[Entry]:
         yield file(path.lstrip("/"), source, 0o755, part="libraries")
 
 
-def common_entries() -> Iterator[Entry]:
-    """What a program expects of any system around it."""
+def common_entries(*, read_only: bool = False) -> Iterator[Entry]:
+    """What a program expects of any system around it. On a ``read_only`` root the files that are filled in lie in
+    /run, which is in memory."""
     for path, text in CONFIGURATION.items():
         yield file(path, text)
+    for name, text in FILLED_IN.items():
+        yield link(f"etc/{name}", f"/run/{name}") if read_only else file(f"etc/{name}", text)
     for path in ("dev", "proc", "sys", "run"):
         yield directory(path)
     yield directory("tmp", 0o1777)

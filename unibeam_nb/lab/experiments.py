@@ -14,6 +14,7 @@ from unibeam_nb.errors import UsageError
 from unibeam_nb.lab.builds import Builds
 from unibeam_nb.lab.cases import absent_arms, arm_of, images_of_cases
 from unibeam_nb.lab.plans import PlanOptions, plan_of
+from unibeam_nb.model import ICOUNT
 from unibeam_nb.progress import step
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Experiments(Builds):
         build = self.named(plan.source)
         earlier = [(arm_of(exp, s), s) for exp in self._earlier() for s in exp.samples if s.kind == "boot"]
         plan = plan if plan.until != "auto" else dataclasses.replace(
-            plan, until="http" if build.release.ports or plan.probe else "app")
+            plan, until="http" if (build.release.ports or plan.probe) and plan.accelerator != ICOUNT else "app")
         return preview(plan, earlier, absent_arms(plan))
 
     def _earlier(self) -> list[Experiment]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from unibeam_nb.arms import parse_arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.model import Probe
+from unibeam_nb.model import ICOUNT, Probe
 
 if TYPE_CHECKING:
     from unibeam_nb.bench.plan import Plan
@@ -49,7 +49,8 @@ def plan_of(name: str, ports: tuple[int, ...], options: PlanOptions) -> Plan:
 
     given: dict[str, Any] = dict(options)
     first, against = given.pop("arms", ()) or (DEFAULT_ARM,), given.pop("against", ())
-    rivals = against or (() if given.get("baseline") and len(first) > 1 else DEFAULT_RIVALS)
+    alone = (given.get("baseline") and len(first) > 1) or given.get("accelerator") == ICOUNT
+    rivals = against or (() if alone else DEFAULT_RIVALS)
     if rivals is DEFAULT_RIVALS and "minimum" in given.get("kinds", ()):
         rivals = tuple(arm for arm in rivals if has_limit(parse_arm(arm)))
     labelled = tuple(dict.fromkeys(parse_labelled(text, parse_arm) for text in (*first, *rivals)))

@@ -22,8 +22,8 @@ from unibeam_nb.machine import proc, qmp, tiny
 from unibeam_nb.machine.console import Follower, plain
 from unibeam_nb.machine.diagnose import lines_of
 from unibeam_nb.machine.marks import MarkReader, new_nonce
-from unibeam_nb.machine.options import ACCELERATORS
 from unibeam_nb.machine.qemu_arguments import CONSOLE, MACHINES, PROGRAM, Guest, arguments
+from unibeam_nb.model import ACCELERATORS, ICOUNT
 from unibeam_nb.progress import checkpoint, note, step
 from unibeam_nb.store import Store, write_atomically
 
@@ -55,8 +55,8 @@ def prove_accelerator(store: Store, wanted: str = "auto", kernel: Path | None = 
     if wanted not in ACCELERATORS:
         raise UsageError(f"{wanted!r} is not an accelerator.", f"Choose one of {', '.join(ACCELERATORS)}.")
     tools.find(PROGRAM)
-    if wanted == "tcg":
-        return Accelerator("tcg", "Emulation was asked for.")
+    if wanted in ("tcg", ICOUNT):
+        return Accelerator(wanted, "Emulation was asked for.")
     path = _file(store, platform)
     with FileLock(f"{path}.lock"):
         found = _remembered(path, platform)

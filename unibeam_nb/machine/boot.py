@@ -28,7 +28,7 @@ from unibeam_nb.machine.qemu import OUTPUT
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
-from unibeam_nb.model import ASKS, READY, Image, Mark
+from unibeam_nb.model import ASKS, ICOUNT, READY, Image, Mark
 from unibeam_nb.progress import checkpoint, progress, step, tell_machine, tell_mark
 from unibeam_nb.store import Store
 
@@ -58,6 +58,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
                          "Leave out --vcpus, or build with a kernel for more: --kernel tiny+smp.")
     with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
         accelerator = "native"
+        if options.accelerator == ICOUNT:
+            _refuse_counting(arm, options)
         if runner == "qemu":
             # OSv runs on the machine that a distribution's kernel proves, and is no kernel for the proof itself.
             proof = ("pci", None) if image.platform == OSV else (image.platform, image.file("kernel"))
@@ -73,6 +75,22 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
             quiet = dataclasses.replace(options, ports=model.ports)
             taken = snapshot.provide(model, lambda fresh: _boot(store, source, cold, quiet, None, accelerator, fresh))
         return _boot(store, image, arm, options, name, accelerator, taken)
+
+
+def _refuse_counting(arm: Arm, options: BootOptions) -> None:
+    """Raise UsageError for what has no time of its own under the accelerator ``icount``."""
+    if arm.runner != "qemu":
+        raise UsageError(f"The instructions of {arm} cannot be counted.",
+                         "Only a virtual machine's can: use a linux image on qemu, or leave out --icount.")
+    if RESUME in arm.extras:
+        raise UsageError(f"The instructions of {arm} cannot be counted, because it is not booted.",
+                         "Leave out --resume or --icount.")
+    if options.vcpus > 1:
+        raise UsageError("The instructions of more than one processor cannot be counted.",
+                         "Leave out --vcpus or --icount.")
+    if options.until == "http":
+        raise UsageError("A machine whose instructions are counted is timed by its own clock, and an answer is not.",
+                         "Wait for the mark app: leave out --http, or --icount.")
 
 
 def _boot(store: Store, image: Image, arm: Arm, options: BootOptions, name: str | None, accelerator: str,
@@ -173,11 +191,12 @@ def _start(seat: Seat, record: Record) -> Machine:
         record = dataclasses.replace(record, process=_identity(child))
         registry.write(seat.directory, record)
         tell_machine(seat.id)
-        reader = MarkReader(seat.nonce, spawned, {"spawn": Mark("spawn", 0.0)})
+        counted = seat.accelerator == ICOUNT
+        reader = MarkReader(seat.nonce, spawned, {"spawn": Mark("spawn", 0.0)}, counted=counted)
         began = runner.started(seat, lambda: child.poll() is None)
         if began is not None:
-            reader.marks["vmm"] = Mark("vmm", began - spawned)
-            tell_mark("vmm", began - spawned)
+            reader.marks["vmm"] = Mark("vmm", 0.0 if counted else began - spawned)
+            tell_mark("vmm", reader.marks["vmm"].at)
         if prober is not None:
             stack.enter_context(prober)
         watch = Watch(seat, child, follower, reader, prober, stack)

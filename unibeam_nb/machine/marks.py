@@ -26,13 +26,18 @@ def new_nonce() -> str:
 class MarkReader:
     """Collects the marks of one boot. ``spawned`` is the host's monotonic clock when its process was spawned.
 
-    The first occurrence of a mark counts. ``values`` keeps the ``key=value`` pairs (``memory``, ``code``).
+    The first occurrence of a mark counts. ``values`` keeps the ``key=value`` pairs (``memory``, ``code``, ``tsc``).
+
+    A machine that is ``counted`` (the accelerator ``icount``) has a clock of its own, and no other tells how far it is:
+    its marks are at the time since it was switched on by that clock, whenever they arrive. The mark ``init`` says
+    how much of it went by before the kernel's clock began (``tsc``, in nanoseconds).
     """
 
     nonce: str
     spawned: float
     marks: dict[str, Mark] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
+    counted: bool = False
     _rest: bytes = b""
 
     def feed(self, data: bytes, arrived: float) -> list[Mark]:
@@ -49,12 +54,20 @@ class MarkReader:
             if nonce != self.nonce or name not in (*MARKS, ASKS) or name in self.marks:
                 continue
             guest = int(nanoseconds) / 1e9 if nanoseconds else None
-            mark = Mark(name, arrived - self.spawned, guest)
-            self.marks[name] = mark
             for pair in pairs.split():
                 key, _, value = pair.partition("=")
                 self.values.setdefault(key, value)
+            mark = Mark(name, self._counted(name, guest or 0.0) if self.counted else arrived - self.spawned, guest)
+            self.marks[name] = mark
             yield mark
+
+    def _counted(self, name: str, guest: float) -> float:
+        """Seconds since a counted machine was switched on, from those since its kernel's clock began."""
+        tsc = _number(self.values.get("tsc"))
+        if name == "init" and tsc is not None:
+            return tsc / 1e9
+        init = self.marks.get("init")
+        return guest + (init.at - init.guest if init is not None and init.guest is not None else 0.0)
 
 
 def with_kernel(marks: Mapping[str, Mark]) -> dict[str, Mark]:

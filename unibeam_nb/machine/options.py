@@ -9,10 +9,8 @@ from pathlib import Path
 from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.machine.door import Door
-from unibeam_nb.model import PORT_VARIABLE, Image, Probe
+from unibeam_nb.model import ACCELERATORS, PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
-
-ACCELERATORS = ("auto", "kvm", "tcg")
 
 UNTIL = ("app", "http")
 """The marks a boot can wait for."""

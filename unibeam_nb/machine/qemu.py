@@ -13,7 +13,8 @@ from unibeam_nb.machine.osv_arguments import OSV, OsvGuest, osv_arguments
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import PROGRAM, RAM, Guest, arguments
 from unibeam_nb.machine.registry import Record
-from unibeam_nb.store import Store
+from unibeam_nb.model import ICOUNT
+from unibeam_nb.store import Store, digest_file
 
 OUTPUT = "vmm.log"
 """What QEMU itself says; the guest's console is another file."""
@@ -31,11 +32,14 @@ def prepare(seat: Seat) -> Start:
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"
-    guest = Guest(image.file("kernel"), image.file("initramfs"), seat.nonce, seat.accelerator,
+    root = image.artefact("root")
+    if root is not None and seat.accelerator == ICOUNT:
+        digest_file(root)  # Read once from end to end, so that it lies in the page cache when the guest asks for it.
+    guest = Guest(image.file("kernel"), image.artefact("initramfs"), seat.nonce, seat.accelerator,
                   options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), image.platform,
                   tsc.tsc_khz(seat.store) if emulated else None,
                   "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
-                  seat.door.guest if seat.door else None)
+                  seat.door.guest if seat.door else None, root)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from unibeam_nb.errors import UsageError
+from unibeam_nb.model import ICOUNT
 
 PROGRAM = "qemu-system-x86_64"
 MACHINES = {
@@ -29,10 +30,24 @@ CARDS = {"pci": ("-device", "virtio-net-pci,netdev=net,romfile="),
          "mmio": ("-global", "virtio-mmio.force-legacy=false", "-device", "virtio-net-device,netdev=net")}
 """The network card on each platform."""
 
+DISKS = {"pci": "virtio-blk-pci,drive=root", "mmio": "virtio-blk-device,drive=root"}
+"""The disk that holds the root, on each platform; it is named after the card."""
+
+SYNCHRONOUS = {"pci": "virtio-pci.ioeventfd=off", "mmio": "virtio-mmio.ioeventfd=off"}
+"""What has a device answer on the thread of the processor that asks it."""
+
 WORDS = {"pci": (), "mmio": ("reboot=t", "virtio_mmio.device=512@0xfeb00e00:12", "unibeam.off=reboot")}
 """What the kernel has to be told on each platform. A machine without ACPI cannot be switched off, so it is reset, by
 a triple fault, and ``-no-reboot`` ends QEMU. The first device sits on microvm's last transport of eight: 512 bytes
 from 0xfeb00000 + 7 * 512, interrupt 5 + 7 (QEMU's hw/i386/microvm.c and include/hw/i386/microvm.h)."""
+
+ROOT_WORDS = {"pci": (), "mmio": ("virtio_mmio.device=512@0xfeb00c00:11",)}
+"""What the kernel is told in addition where there is a disk: on microvm the second device from the end."""
+
+READ_ONLY_ROOT = ("root=/dev/vda", "rootfstype=erofs", "ro", "init=/init")
+
+ICOUNT_KHZ = 1_000_000
+"""The rate of the time stamp counter where each instruction takes a nanosecond."""
 
 CONSOLE, CONSOLE_SOCKET, QMP_SOCKET = "console.log", "console.sock", "qmp.sock"
 
@@ -58,6 +73,10 @@ class Guest:
     """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB, ``platform`` is ``pci``
     or ``mmio``; ``tsc_khz`` is the rate of the host's time stamp counter, where known.
 
+    The root file system is either unpacked from ``initramfs`` or read from ``root``, an EROFS image on a disk.
+    ``accelerator`` is ``kvm``, ``tcg``, or ``icount``: emulation in which the guest's clock counts its instructions, a
+    nanosecond each, and leaps where it would wait.
+
     ``snapshot`` is ``taken`` where the guest's RAM is to be kept in the file :data:`RAM`, and ``resumed`` where
     that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
     its address. ``channel`` is the port inside at which the program is to be talked to; PID 1 asks for its secret on
@@ -65,7 +84,7 @@ class Guest:
     """
 
     kernel: Path
-    initramfs: Path
+    initramfs: Path | None
     nonce: str
     accelerator: str
     mem_mb: int = 256
@@ -77,6 +96,7 @@ class Guest:
     snapshot: Literal["", "taken", "resumed"] = ""
     dhcp: bool = False
     channel: int | None = None
+    root: Path | None = None
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -86,7 +106,8 @@ def kernel_command_line(guest: Guest) -> str:
     turns into the end of QEMU.
     """
     address = DHCP if guest.dhcp else GUEST_ADDRESS
-    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_clock_words(guest),
+    disk = (*ROOT_WORDS[guest.platform], *READ_ONLY_ROOT) if guest.root else ()
+    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *disk, *_clock_words(guest),
              *(["unibeam.snapshot"] if guest.snapshot else []),
              *told(guest.nonce, guest.variables, address, guest.channel)]
     line = " ".join(words)
@@ -119,9 +140,10 @@ def _clock_words(guest: Guest) -> tuple[str, ...]:
     """What spares an emulated microvm's kernel from looking for a clock: how fast the counter runs, and that the
     PIT's interrupt works. A lone processor then needs no timer of its own either, whose calibration takes 0.1 s.
     Under KVM the guest's clock is KVM's, and the kernel does none of this."""
-    if guest.platform != "mmio" or guest.accelerator != "tcg":
+    if guest.platform != "mmio" or guest.accelerator == "kvm":
         return ()
-    rate = (f"tsc_early_khz={guest.tsc_khz}", "tsc=reliable") if guest.tsc_khz else ()
+    khz = ICOUNT_KHZ if guest.accelerator == ICOUNT else guest.tsc_khz
+    rate = (f"tsc_early_khz={khz}", "tsc=reliable") if khz else ()
     alone = ("nolapic_timer",) if guest.vcpus == 1 and rate else ()
     return (*rate, "no_timer_check", *alone)
 
@@ -137,11 +159,28 @@ def arguments(guest: Guest) -> tuple[str, ...]:
       which listens on 127.0.0.1.
     - There is no virtio-rng: ``-cpu max`` gives the guest RDRAND, from which the kernel seeds itself.
     """
-    machine = f"{MACHINES[guest.platform]},accel={guest.accelerator}"
+    counted = guest.accelerator == ICOUNT
+    machine = f"{MACHINES[guest.platform]},accel={'tcg' if counted else guest.accelerator}"
     return (*common(machine, "max", guest.vcpus, guest.mem_mb, _ram(guest)),
             *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
-            *network(guest.ports), *CARDS[guest.platform],
-            "-kernel", str(guest.kernel), "-initrd", str(guest.initramfs), "-append", kernel_command_line(guest))
+            *network(guest.ports), *CARDS[guest.platform], *(_disk(guest, guest.root) if guest.root else ()),
+            *(("-icount", "shift=0,sleep=off") if counted else ()),
+            "-kernel", str(guest.kernel), *(("-initrd", str(guest.initramfs)) if guest.initramfs else ()),
+            "-append", kernel_command_line(guest))
+
+
+def _disk(guest: Guest, root: Path) -> tuple[str, ...]:
+    """The disk with the root. It is shared by all machines of its image, and none can write to it.
+
+    A guest whose instructions are counted must not wait for it, because while it waits its clock leaps: io_uring
+    answers from the host's page cache at once, on the thread that asked (``ioeventfd=off``).
+    """
+    # A comma ends an option's value in QEMU's syntax; two of them are one in a value.
+    name = str(root).replace(",", ",,")
+    counted = guest.accelerator == ICOUNT
+    node = f"driver=file,node-name=root,read-only=on,locking=off{',aio=io_uring' if counted else ''},filename={name}"
+    return ("-blockdev", node, *(("-global", SYNCHRONOUS[guest.platform]) if counted else ()),
+            "-device", DISKS[guest.platform])
 
 
 def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[str, ...]:

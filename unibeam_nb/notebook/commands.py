@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unibeam_nb.analysis.chart import CHARTS, MEASURE_NAMES
+from unibeam_nb.model import ACCELERATORS
 
 Kind = Literal["text", "list", "count", "number", "switch"]
 """What an option's value is: text; a comma-separated list that may also be repeated; a whole number from 0;
@@ -61,7 +62,9 @@ class Command:
 _MEM = Option(("--mem",), "memory of a virtual machine in MB", "MB", "count")
 _VCPUS = Option(("--vcpus",), "processors of a virtual machine", "N", "count")
 _ACCEL = Option(("--accel",), "accelerator; auto proves kvm by booting a tiny guest and else takes tcg", "NAME",
-                choices=("auto", "kvm", "tcg"))
+                choices=ACCELERATORS)
+_ICOUNT = Option(("--icount",), "time a boot by the guest's instructions, a figure that a busy host leaves alone; same "
+                 "as --accel icount", kind="switch")
 _HTTP = Option(("--http",), "wait for the first good answer: /, 8080/path, https:8443/ or tcp:5672", "WHAT")
 _UNTIL = Option(("--until",), "the instant that counts as up", "MARK", choices=("app", "http"))
 _DEADLINE = Option(("--deadline",), "give up after so many seconds", "SECONDS", "number")
@@ -104,7 +107,7 @@ BOOT = Command(
     "boot", "boot what was built and return the live machine",
     (Positional("name", "what was built", required=True, completes="names"),),
     (Option(("--on",), "a runner (qemu, uml, podman, crun, ...) or an arm (oci+slim@podman)", "ARM", completes="arms"),
-     _MEM, _VCPUS, _ACCEL,
+     _MEM, _VCPUS, _ACCEL, _ICOUNT,
      Option(("--port",), "ports to forward from 127.0.0.1: GUEST or HOST:GUEST", "LIST", "list"),
      _HTTP, _UNTIL, _DEADLINE,
      Option(("--env",), "an environment variable of the program", "KEY=VALUE", "list"),
@@ -126,7 +129,7 @@ BENCH = Command(
      Option(("-n", "--blocks"), "blocks: how often each arm is booted", "N", "count"),
      Option(("--warmup",), "blocks before these that no statistic uses", "N", "count"),
      Option(("--seed",), "seed of the order of the arms", "N", "count"),
-     _MEM, _VCPUS, _ACCEL, _HTTP, _UNTIL, _DEADLINE,
+     _MEM, _VCPUS, _ACCEL, _ICOUNT, _HTTP, _UNTIL, _DEADLINE,
      Option(("--vary",), "also vary something besides the arm: mem_mb, vcpus, kernel, flags or erts", "FACTOR=A,B",
             "list"),
      Option(("--within",), "end when the interval of every ratio to the baseline is narrower than this: 5% or 0.05; "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.errors import Cancelled, UsageError
+from unibeam_nb.model import ICOUNT
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import Request
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
@@ -46,7 +47,8 @@ class _Given:
         self._defaults = defaults
 
     def was_given(self, key: str) -> bool:
-        return self._values.get(key) not in (None, (), False)
+        value = self._values.get(key)
+        return value is not None and value is not False and value != ()
 
     def text(self, key: str) -> str | None:
         value = self._values.get(key)
@@ -113,10 +115,18 @@ def _port(text: str) -> int:
 def _boot(lab: Lab, given: _Given) -> Any:
     return lab.boot(
         given.required("name"), arm=given.value("on"), mem_mb=given.value("mem"), vcpus=given.value("vcpus"),
-        accelerator=given.value("accel"), ports=given.many("port"), http=given.text("http"),
+        accelerator=_accelerator(given), ports=given.many("port"), http=given.text("http"),
         until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
         machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"),
         channel=given.switch("channel"))
+
+
+def _accelerator(given: _Given) -> str:
+    if not given.switch("icount"):
+        return str(given.value("accel"))
+    if given.was_given("accel") and given.text("accel") != ICOUNT:
+        raise UsageError("--icount is an accelerator of its own.", "Leave out --accel.")
+    return ICOUNT
 
 
 def _bench(lab: Lab, given: _Given) -> Any:
@@ -133,7 +143,7 @@ def _bench(lab: Lab, given: _Given) -> Any:
         "arms": given.many("on"), "against": given.many("against"), "blocks": _blocks(given),
         "warmup": given.value("warmup", 1 if _repeated(given) else 0), "seed": given.value("seed"),
         "mem_mb": given.value("mem"), "vcpus": given.value("vcpus"), "http": given.text("http"),
-        "until": given.text("until"), "deadline": given.value("deadline"), "accelerator": given.value("accel"),
+        "until": given.text("until"), "deadline": given.value("deadline"), "accelerator": _accelerator(given),
         "factors": _factors(given.many("vary")), "within": _part(given.text("within")),
         "baseline": given.text("baseline"), "kinds": _kinds(given)}
     if given.was_given("steady"):
