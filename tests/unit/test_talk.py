@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from unibeam_nb.machine import docker_arguments, door, podman_arguments
 from unibeam_nb.machine.door import Door
 from unibeam_nb.machine.marks import MarkReader, with_kernel
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
+from unibeam_nb.machine.osv_arguments import OsvGuest, osv_arguments
 from unibeam_nb.machine.qemu_arguments import Guest, arguments
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.snapshot_facts import facts_of, order
@@ -142,6 +145,34 @@ def test_no_command_line_holds_the_secret() -> None:
     for container in (podman_arguments.run(**asked), docker_arguments.run(**asked)):
         assert not any(SECRET in word for word in container)
         assert container[container.index(door.VARIABLE) - 1] == "--env"
+
+
+def test_a_machine_on_osv_fetches_the_secret_where_only_its_own_network_leads() -> None:
+    guest = OsvGuest(Path("k"), Path("d"), Launch("erts-13"), (8080,), "0" * 16, "tcg", ports=seat().forwarded)
+    words = osv_arguments(dataclasses.replace(guest, channel=4371))
+    assert not any(SECRET in word for word in words)
+    assert ",guestfwd=tcp:10.0.2.4:4371-chardev:secret" in words[words.index("-netdev") + 1]
+    assert "socket,id=secret,path=secret.sock,server=on,wait=off" in words
+    assert "@10.0.2.4:4371" in words[words.index("-append") + 1]
+    assert "secret" not in " ".join(osv_arguments(guest))
+
+
+def test_an_answer_goes_where_it_is_waited_for(tmp_path: Path) -> None:
+    door.keep(tmp_path, DOOR)
+    with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / door.SECRET_SOCKET))
+        listener.listen(1)
+        door.tell(tmp_path, DOOR, stack)
+        heard, _ = listener.accept()
+        assert heard.recv(200) == DOOR.answer()
+        heard.close()
+    line = tmp_path / door.CONSOLE_INPUT
+    os.mkfifo(line)
+    reading = os.open(line, os.O_RDWR)
+    with contextlib.ExitStack() as stack:
+        door.tell(tmp_path, DOOR, stack)
+    assert os.read(reading, 200) == DOOR.answer()
+    os.close(reading)
 
 
 def test_nobody_is_told_of_a_channel_that_was_not_asked_for() -> None:

@@ -5,7 +5,7 @@
 %% is marked when only the preloaded modules and this one exist. Without a nonce nothing is printed.
 -module(unibeam_agent).
 
--export([beam/0, expose/0, hide/0, ready/0, ready/1, mark/3, memory/0]).
+-export([beam/0, expose/0, hide/0, ready/0, ready/1, mark/2, mark/3, memory/0]).
 
 -define(NONCE, "UNIBEAM_NONCE").
 %% Set only where the boot asked for it: see unibeam_channel.erl. Programs that this node starts never see it.

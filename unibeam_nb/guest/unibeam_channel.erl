@@ -1,7 +1,8 @@
 %% The channel: how the machine's owner talks to the running emulator from outside.
 %%
 %% Loaded only where a boot asks for it: UNIBEAM_CHANNEL is "ADDRESS PORT SECRET" then (in a machine that is to be
-%% copied "ADDRESS PORT", and each copy is told a secret of its own). The first message on a connection is the secret,
+%% copied "ADDRESS PORT", and each copy is told a secret of its own; "@ADDRESS:PORT" in place of the secret is where it
+%% is to be fetched from, where no console takes an answer). The first message on a connection is the secret,
 %% and until it was right 256 bytes are the most that is read and five seconds the longest that is waited. After
 %% that every message is {Module, Function, Arguments}, answered by {ok, Result} or {error, Text}; the modules that do
 %% something worth calling are sent in. A message is four bytes of length and a term in the external format. Whoever
@@ -13,6 +14,7 @@
 -define(SECRET_BYTES, 64).
 -define(GREETING_BYTES, 256).
 -define(GREETING_MS, 5000).
+-define(SECRET_MS, 30000).
 -define(IDLE_MS, 600000).
 -define(MESSAGE_BYTES, 16#1000000).
 %% Connections at a time: further ones wait in the kernel.
@@ -27,7 +29,7 @@ open(Where, Secret) ->
     [Address, Port] = string:tokens(Where, " "),
     {ok, Ip} = inet:parse_address(Address),
     Self = self(),
-    {Server, Monitor} = spawn_monitor(?MODULE, serve, [Self, {Ip, list_to_integer(Port)}, list_to_binary(Secret)]),
+    {Server, Monitor} = spawn_monitor(?MODULE, serve, [Self, {Ip, list_to_integer(Port)}, Secret]),
     receive
         {Server, open} -> true = erlang:demonitor(Monitor, [flush]), " channel=open";
         {'DOWN', Monitor, process, Server, Reason} ->
@@ -36,9 +38,19 @@ open(Where, Secret) ->
             ""
     end.
 
-serve(Opener, {Ip, Port}, Secret) when byte_size(Secret) =:= ?SECRET_BYTES ->
+serve(Opener, Where, "@" ++ Place) ->
+    [Address, Port] = string:tokens(Place, ":"),
+    {ok, Ip} = inet:parse_address(Address),
+    unibeam_agent:mark("asks", ""),
+    {ok, Socket} = gen_tcp:connect(Ip, list_to_integer(Port), [list, {packet, line}, {active, false}], ?SECRET_MS),
+    {ok, Line} = gen_tcp:recv(Socket, 0, ?SECRET_MS),
+    ok = gen_tcp:close(Socket),
+    "secret " ++ Secret = lists:droplast(Line),
+    serve(Opener, Where, Secret);
+serve(Opener, {Ip, Port}, Text) when length(Text) =:= ?SECRET_BYTES ->
     %% Neither the secret nor what is asked can be read out of these processes.
     _ = process_flag(sensitive, true),
+    Secret = list_to_binary(Text),
     case gen_tcp:listen(Port, [binary, {ip, Ip}, {packet, 4}, {packet_size, ?GREETING_BYTES}, {active, false},
                                {reuseaddr, true}, {nodelay, true}, {backlog, ?ACCEPTORS},
                                {send_timeout, 30000}, {send_timeout_close, true}]) of

@@ -50,8 +50,6 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     if (image.platform == "uml") is not (runner == "uml") and image.target == "linux":
         raise UsageError(f"The kernel of {image.name} does not run on {runner}.",
                          f"Build the image for it: its kernel is {image.kernel}.")
-    if options.channel and image.platform == OSV:
-        raise UsageError("There is no way to tell a machine on OSv a secret.", "Leave out --channel.")
     if image.processors is not None and options.vcpus > image.processors:
         raise UsageError(f"The kernel of {image.name} uses {image.processors} processor of {options.vcpus}.",
                          "Leave out --vcpus." if runner == "uml" else

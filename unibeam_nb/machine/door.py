@@ -27,6 +27,10 @@ VARIABLE = "UNIBEAM_CHANNEL"
 
 SECRET_FILE = "channel.secret"
 
+SECRET_SOCKET, SECRET_ADDRESS, SECRET_CHARDEV = "secret.sock", "10.0.2.4", "secret"
+"""Where a kernel whose console takes no answer, OSv's, finds the secret: at an address of QEMU's user network that
+leads to a socket in the machine's directory. It can be read once."""
+
 CONSOLE_INPUT = "console.in"
 """A pipe in the directory of a machine whose console is no socket: its console reads it."""
 
@@ -67,13 +71,13 @@ def keep(directory: Path, door: Door) -> None:
 
 def tell(directory: Path, door: Door, stack: ExitStack) -> None:
     """Answer a virtual machine that asks for the secret. What is opened for that closes with ``stack``."""
-    line = directory / CONSOLE_INPUT
+    line, socket = directory / CONSOLE_INPUT, SECRET_SOCKET if (directory / SECRET_SOCKET).exists() else CONSOLE_SOCKET
     if line.is_fifo():
         handle = os.open(line, os.O_WRONLY | os.O_NONBLOCK)
         os.write(handle, door.answer())
         os.close(handle)
-    elif (console := qmp.connect(directory, CONSOLE_SOCKET)) is not None:
-        # The line must stay open until PID 1 has read it all.
+    elif (console := qmp.connect(directory, socket)) is not None:
+        # The line must stay open until the guest has read it all.
         stack.enter_context(console).sendall(door.answer())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unibeam_nb.image.osv_command import Network, command_line, environment
 from unibeam_nb.machine import qemu_arguments as qemu
+from unibeam_nb.machine.door import SECRET_ADDRESS, SECRET_CHARDEV, SECRET_SOCKET, VARIABLE
 from unibeam_nb.model import NONCE_VARIABLE, Launch
 
 OSV = "osv"
@@ -28,7 +29,8 @@ words there."""
 
 @dataclass(frozen=True)
 class OsvGuest:
-    """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB."""
+    """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB. ``channel`` is the
+    port inside at which the program is to be talked to; it fetches the secret over the network."""
 
     kernel: Path
     disk: Path
@@ -41,11 +43,14 @@ class OsvGuest:
     ports: tuple[tuple[int, int], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     dhcp: bool = False
+    channel: int | None = None
 
 
 def osv_command_line(guest: OsvGuest) -> str:
     """What OSv is told. Raises UsageError for what it cannot be told."""
     variables = environment(guest.launch, guest.served) | dict(guest.variables) | {NONCE_VARIABLE: guest.nonce}
+    if guest.channel is not None:
+        variables |= {VARIABLE: f"0.0.0.0 {guest.channel} @{SECRET_ADDRESS}:{guest.channel}"}
     return command_line(guest.launch, variables, None if guest.dhcp else NETWORK, pci=guest.accelerator == "tcg")
 
 
@@ -55,8 +60,13 @@ def osv_arguments(guest: OsvGuest) -> tuple[str, ...]:
     block = "virtio-blk-device" if mmio else "virtio-blk-pci"
     card = "virtio-net-device" if mmio else "virtio-net-pci,romfile="
     ram = f"memory-backend-memfd,id=ram,size={guest.mem_mb}M,share=on"
+    secret: tuple[str, ...] = ()
+    leads = ""
+    if guest.channel is not None:
+        secret = ("-chardev", f"socket,id={SECRET_CHARDEV},path={SECRET_SOCKET},server=on,wait=off")
+        leads = f",guestfwd=tcp:{SECRET_ADDRESS}:{guest.channel}-chardev:{SECRET_CHARDEV}"
     return (*qemu.common(f"{BUSES[guest.accelerator]},accel={guest.accelerator}", CPU, guest.vcpus, guest.mem_mb, ram),
             "-drive", f"file={str(guest.disk).replace(',', ',,')},if=none,id=root,format=raw,read-only=on",
             *(("-global", "virtio-mmio.force-legacy=false") if mmio else ()),
-            "-device", f"{block},drive=root", *qemu.network(guest.ports), "-device", f"{card},netdev=net",
-            "-kernel", str(guest.kernel), "-append", osv_command_line(guest))
+            "-device", f"{block},drive=root", *secret, *qemu.network(guest.ports, leads),
+            "-device", f"{card},netdev=net", "-kernel", str(guest.kernel), "-append", osv_command_line(guest))

@@ -26,8 +26,8 @@ def prepare(seat: Seat) -> Start:
     image = seat.image
     if image.platform == OSV:
         osv = OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce,
-                       seat.accelerator, options.mem_mb, options.vcpus, seat.ports, tuple(seat.variables.items()),
-                       options.dhcp)
+                       seat.accelerator, options.mem_mb, options.vcpus, seat.forwarded,
+                       tuple(seat.variables.items()), options.dhcp, seat.door.guest if seat.door else None)
         return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)

@@ -196,10 +196,11 @@ def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[s
     return tuple(words)
 
 
-def network(ports: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
-    """QEMU's user network, called ``net``, with these pairs (host, guest) forwarded from 127.0.0.1."""
+def network(ports: tuple[tuple[int, int], ...], more: str = "") -> tuple[str, ...]:
+    """QEMU's user network, called ``net``, with these pairs (host, guest) forwarded from 127.0.0.1; ``more`` of its
+    options come last."""
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{port}" for host, port in ports)
-    return ("-netdev", f"user,id=net,net=10.0.2.0/24,host={GATEWAY},dns={NAMESERVER}{forwards}")
+    return ("-netdev", f"user,id=net,net=10.0.2.0/24,host={GATEWAY},dns={NAMESERVER}{forwards}{more}")
 
 
 def _ram(guest: Guest) -> str:
