@@ -14,13 +14,17 @@ from unibeam_nb.errors import UsageError
 TARGETS = ("linux", "osv", "oci", "release")
 """Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
 
-FLAVOURS = ("scratch", "slim")
-"""Flavours of the ``oci`` target: release + libraries only, or a minimal Debian root below them."""
+FLAVOURS = ("scratch", "slim", "full")
+"""Flavours of the ``oci`` target: release + libraries only, a minimal Debian root below them, or one with the
+distribution's whole Erlang."""
 
 RUNNERS = ("qemu", "uml", "podman", "docker", "crun", "runc", "runsc", "process")
 
 RESUME = "resume"
 """The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
+
+RESTORE = "restore"
+"""The option of a container that CRIU restores at its ready mark: the rival of a resumed machine."""
 
 BRIDGE = "bridge"
 """The option of a container that is on a bridge, with its ports published on 127.0.0.1, instead of on the host's own
@@ -95,15 +99,16 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", "shake", "lean", RESUME), "osv": (), "oci": ("shake", "lean", BRIDGE),
+    "linux": ("tiny", "small", "shake", "lean", RESUME), "osv": (), "oci": ("shake", "lean", BRIDGE, RESTORE),
     "release": ("shake", "lean")}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``shake`` a release without
-what it does not use, ``lean`` the static emulator without a JIT, ``bridge`` a network of the container's own."""
+what it does not use, ``lean`` the static emulator without a JIT, ``bridge`` a network of the container's own,
+``restore`` a container that CRIU restores."""
 
 
 ONLY_ON: Mapping[str, tuple[str, ...]] = {"tiny": ("qemu",), "small": ("qemu",), RESUME: ("qemu",),
-                                            BRIDGE: ("podman", "docker")}
+                                          BRIDGE: ("podman", "docker"), RESTORE: ("crun", "runc")}
 """The runners of options that not every runner of their target has."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibeam_nb import tools
+from unibeam_nb.arms import ONLY_ON, RESTORE
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store
@@ -78,13 +79,18 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("QEMU", ("qemu-system-x86_64",)),
     ("uml", ("linux.uml", "slirp4netns")),
     ("podman", ("podman", "crun")),
+    ("docker", ("docker",)),
     ("crun", ("crun",)),
     ("runc", ("runc",)),
     ("runsc", ("runsc",)),
-    ("slim oci images", ("mmdebstrap",)),
+    ("slim and full oci images", ("mmdebstrap",)),
     ("lean emulators", ("make", "musl-gcc", "perl", "dpkg-source")),
 )
 """Capabilities that are programs: each name with the programs that it takes."""
+
+
+RESTORERS = ONLY_ON[RESTORE]
+"""The runtimes that can restore a container."""
 
 
 def diagnose(store: Store, *, prove: bool = False) -> Diagnosis:
@@ -92,7 +98,9 @@ def diagnose(store: Store, *, prove: bool = False) -> Diagnosis:
     rows = []
     for name, commands in PROGRAMS:
         with step(f"Looking at {name}"):
-            rows.append(of_programs(name, commands))
+            rows.append(of_docker(of_programs(name, commands)) if name == "docker" else of_programs(name, commands))
+    with step("Looking at restored containers"):
+        rows.append(of_restore(store))
     accelerator = of_accelerator(store, prove)
     return Diagnosis((*rows, of_kvm(accelerator), accelerator, of_inotify(), of_disk(store), of_memory()))
 
@@ -113,6 +121,34 @@ def of_programs(name: str, commands: tuple[str, ...]) -> Capability:
         return Capability(name, "limited", f"{commands[0]} does not tell its version, so it may be broken",
                           _reinstall(commands[0]))
     return Capability(name, "works", f"{commands[0]} {version}")
+
+
+def of_docker(client: Capability) -> Capability:
+    """docker needs a daemon besides its client: one that runs, or root to start one."""
+    from unibeam_nb.machine import dockerd
+
+    why = dockerd.obstacle() if client.works else None
+    if why is None:
+        return client
+    reason, _, install = why.partition(": ")
+    return Capability(client.name, "missing", reason[0].lower() + reason[1:], install)
+
+
+def of_restore(store: Store) -> Capability:
+    """Containers restored by CRIU (``+restore``): proved by keeping and restoring a process, once per host boot."""
+    from unibeam_nb.machine import criu
+
+    name = "restored containers"
+    found = of_programs(name, ("criu",))
+    if found.state == "missing":
+        return found
+    runtimes = [runtime for runtime in RESTORERS if tools.locate(runtime)]
+    reasons = {runtime: criu.obstacle(store, runtime) for runtime in runtimes}
+    working = [runtime for runtime, why in reasons.items() if why is None]
+    if working:
+        return Capability(name, "works", f"{found.detail}, under {' and '.join(working)}")
+    why = next((why for why in reversed(reasons.values()) if why), "neither runc nor crun is on this host")
+    return Capability(name, "missing", why.rstrip("."))
 
 
 def _reinstall(command: str) -> str:

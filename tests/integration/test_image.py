@@ -124,7 +124,7 @@ def test_a_scratch_image_is_the_same_bytes_from_other_directories(store: Store, 
 def test_a_slim_image_is_the_same_bytes_when_its_base_is_made_anew(store: Store, fresh_store: Store,
                                                                    release: Release) -> None:
     one, two = build_image(store, release, "oci", "slim"), build_image(fresh_store, release, "oci", "slim")
-    assert bases.slim_base(store).layer != bases.slim_base(fresh_store).layer
+    assert bases.base_root(store).layer != bases.base_root(fresh_store).layer
     assert one.sha256 == two.sha256
 
 
@@ -232,10 +232,24 @@ def test_the_slim_flavour_keeps_the_merged_root_and_brings_only_what_the_base_la
     assert (root / "usr/lib/x86_64-linux-gnu/libcrypto.so.3").is_file()
     assert "debian" in (root / "etc/os-release").resolve().read_text().lower() or \
         "ubuntu" in (root / "etc/os-release").resolve().read_text().lower()
-    base = bases.slim_base(store)
+    base = bases.base_root(store)
     assert "usr/lib/x86_64-linux-gnu/libc.so.6" in base.paths
     assert not any(path.startswith(("usr/share/man/", "usr/share/perl/", "dev/")) for path in base.paths)
     assert base.bytes < 90_000_000
+
+
+def test_the_full_flavour_is_the_slim_one_with_the_distributions_whole_erlang(store: Store, release: Release) -> None:
+    image = build_image(store, release, "oci", "full")
+    root = image.file("rootfs")
+    assert (root / "usr/bin/erl").exists()
+    assert sorted((root / "usr/lib/erlang/lib").glob("mnesia-*"))
+    assert (root / "opt/release").is_dir()
+    slim, base = bases.base_root(store), bases.base_root(store, bases.erlang_packages(release))
+    assert slim.bytes + 30_000_000 < base.bytes < 160_000_000
+    parts = {part.name: part.bytes for part in image.parts}
+    assert parts["base"] == base.bytes
+    assert image.shipped_bytes > base.layer_bytes
+    assert not any("elixir" in path for path in base.paths)
 
 
 # ---- they run ------------------------------------------------------------------------------------------------

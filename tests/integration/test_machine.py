@@ -402,10 +402,45 @@ def test_clean_removes_a_container_whose_machine_was_forgotten_and_spares_others
         assert get(theirs) == "hello"
 
 
+def test_the_full_flavour_runs_the_very_same_release(place: Store) -> None:
+    release = release_from_cell(place, "hello", HELLO, ports=(8080,))
+    full = build_image(place, release, "oci", "full")
+    machine = boot(place, full, "runc", ANSWERED)
+    try:
+        assert machine.arm == "oci+full@runc"
+        assert get(machine) == "hello"
+        inside = runner_of(machine.record).payload(machine.record, machine.directory)[0]
+        assert Path(f"/proc/{inside.pid}/exe").readlink().is_relative_to("/opt/release")
+    finally:
+        machine.stop()
+    assert_nothing_is_left(place, [])
+
+
+def test_a_restored_container_goes_on_where_it_was(place: Store) -> None:
+    from unibeam_nb.arms import Arm
+    from unibeam_nb.machine import obstacle
+
+    if (why := obstacle(place, Arm.parse("oci+restore@runc"))) is not None:
+        pytest.skip(why)
+    machine = boot(place, dataclasses.replace(image_of(place, "runc"), options=("restore",)), "runc", ANSWERED)
+    try:
+        assert machine.arm == "oci+scratch+restore@runc"
+        assert list(machine.marks) == ["spawn", "resume", "http"]
+        assert get(machine) == "hello"
+        assert machine.memory().payload > 5_000_000
+        whole = family(machine)
+    finally:
+        machine.stop()
+    assert_nothing_is_left(place, whole)
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/unibeam-{machine.id}"))
+
+
 @pytest.mark.parametrize("runner", ["podman", "docker"])
 def test_a_bridged_container_has_a_network_of_its_own_behind_a_port_of_the_host(place: Store, runner: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("a bridge is made by root")
+    from unibeam_nb.machine import dockerd
+
     wanted = any_free()
     options = dataclasses.replace(ANSWERED, ports=((wanted, 8080),))
     machine = boot(place, dataclasses.replace(image_of(place, runner), options=("bridge",)), runner, options)
@@ -422,7 +457,7 @@ def test_a_bridged_container_has_a_network_of_its_own_behind_a_port_of_the_host(
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
     assert f"--dport {wanted}" not in rules
     clean(place)
-    assert not [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith("unibeam")]
+    assert not Path("/sys/class/net", dockerd.device(place)).exists()
 
 
 def test_a_docker_daemon_of_our_own_is_found_again_and_ended_by_clean(place: Store) -> None:

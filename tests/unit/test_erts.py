@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from unibeam_nb.apt import for_sources
 from unibeam_nb.errors import ImageError, UsageError
 from unibeam_nb.model import Launch, Release
 from unibeam_nb.release.assemble import ERTS_PROGRAMS
 from unibeam_nb.release.erts.lean import telling
 from unibeam_nb.release.erts.runtime import Erts, erts_at, is_static
-from unibeam_nb.release.erts.source import for_sources, newest, otp_of
+from unibeam_nb.release.erts.source import newest, otp_of
 from unibeam_nb.release.erts.swap import refuse_misfits, with_erts
 from unibeam_nb.store import Store
 

@@ -17,12 +17,12 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors",), ("units",), ("arms",), ("model", "progress"), ("jsonable", "job"),
-    ("process", "store"), ("tools",), ("guest",), ("release",), ("image",),
+    ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",), ("image",),
     ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 
 PURE = ("errors", "units", "arms", "model", "jsonable", "image.formats", "machine.qemu_arguments",
-        "machine.podman_arguments",
+        "machine.podman_arguments", "machine.docker_arguments", "machine.uml_arguments", "machine.bundle",
         "machine.snapshot_facts", "talk.etf", "talk.values", "analysis.frames", "analysis.stats", "notebook.parser",
         "notebook.commands", "notebook.sheet", "notebook.steps")
 """Modules and packages that import nothing which touches the world."""

@@ -1,6 +1,7 @@
-"""A minimal Debian or Ubuntu root made by mmdebstrap: the layer below the release in ``oci+slim`` images.
+"""A Debian or Ubuntu root made by mmdebstrap: the layer below the release in ``oci+slim`` images, which is a minimal
+one, and in ``oci+full`` images, which has the distribution's whole Erlang in it as well.
 
-It is made once per suite and then stays in the store (``bases/KEY``), so that builds are the
+It is made once per suite and set of packages and then stays in the store (``bases/KEY``), so that builds are the
 same tomorrow. What mmdebstrap makes is reproducible; what it copies from this host (its name, its resolver) and what
 nobody reads in a container (manuals, translations, caches) is left out.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError, ProgramFailed
 from unibeam_nb.image.formats.oci import layer_writer
+from unibeam_nb.model import Release
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest
 
@@ -35,6 +37,7 @@ class Base:
     its symbolic links (path to target), ``paths`` everything in it, ``bytes`` the size of its files."""
 
     suite: str
+    title: str
     layer: Path
     digest: str
     diff_id: str
@@ -46,27 +49,36 @@ class Base:
     tool: str
 
 
-def slim_base(store: Store) -> Base:
-    """The minimal root for this host's own distribution, fetched where the store has none yet.
+def erlang_packages(release: Release) -> tuple[str, ...]:
+    """What people install to run a release like this one: Erlang but for its graphical applications, and Elixir."""
+    return ("erlang-nox", *(["elixir"] if any(app.name == "elixir" for app in release.applications) else []))
+
+
+def base_root(store: Store, packages: tuple[str, ...] = ()) -> Base:
+    """The minimal root for this host's own distribution, with ``packages`` and what they depend on, fetched where the
+    store has none yet.
 
     Raises ToolMissing without mmdebstrap, ImageError when the distribution cannot be reached.
     """
     suite = host_suite()
     # The merged-usr hook spares the package that would do the merging, and with it the whole of perl.
     hook = (f"--hook-dir={HOOK}", "--include=usr-is-merged") if HOOK.is_dir() else ()
-    options = ("--variant=minbase", "--format=tar", *hook, *(f"--dpkgopt=path-exclude={p}" for p in EXCLUDED),
+    options = ("--variant=minbase", "--format=tar", *hook, *(f"--include={name}" for name in packages),
+               *(f"--dpkgopt=path-exclude={p}" for p in EXCLUDED),
                *(f"--dpkgopt=path-include={p}" for p in INCLUDED))
+
+    title = f"{suite} root with {' and '.join(packages)}" if packages else f"minimal {suite} root"
 
     def make(place: Path) -> None:
         command = tools.find("mmdebstrap")
-        with step(f"Making a minimal {suite} root (once)"), store.scratch() as scratch:
+        with step(f"Making a {title} (once)"), store.scratch() as scratch:
             raw = scratch / "root.tar"
             _mmdebstrap(command, options, suite, host_sources(), raw)
-            _rewrite(raw, place, suite, tools.version("mmdebstrap"))
+            _rewrite(raw, place, suite, title, tools.version("mmdebstrap"))
 
     entry, _ = store.build(KIND, digest(suite, options, DROPPED.pattern)[:32], make)
     about = json.loads((entry / "base.json").read_text())
-    return Base(layer=entry / "layer.tar.gz", **about | {"paths": frozenset(about["paths"])})
+    return Base(layer=entry / "layer.tar.gz", **{"title": title} | about | {"paths": frozenset(about["paths"])})
 
 
 def host_suite(release: Path = Path("/etc/os-release")) -> str:
@@ -74,7 +86,7 @@ def host_suite(release: Path = Path("/etc/os-release")) -> str:
     text = release.read_text() if release.is_file() else ""
     found = re.search(r'^VERSION_CODENAME="?([a-z]+)', text, re.MULTILINE)
     if not found or not re.search(r"^ID(_LIKE)?=.*(debian|ubuntu)", text, re.MULTILINE):
-        raise ImageError("The slim flavour is made on Debian or Ubuntu hosts only.",
+        raise ImageError("The slim and full flavours are made on Debian or Ubuntu hosts only.",
                          "Use the scratch flavour, which holds the release and its libraries.")
     return found[1]
 
@@ -106,10 +118,10 @@ def _mmdebstrap(command: Path, options: tuple[str, ...], suite: str, sources: tu
                          "needed too), or use the scratch flavour.", error.details) from error
 
 
-def _rewrite(raw: Path, place: Path, suite: str, number: str) -> None:
+def _rewrite(raw: Path, place: Path, suite: str, title: str, number: str) -> None:
     """mmdebstrap's tar as our layer: sorted names, the time 0, without what the host or nobody needs."""
     links, paths, size = {}, [], 0
-    with tarfile.open(raw) as source, layer_writer(place / "layer.tar.gz", f"minimal {suite} root") as writer:
+    with tarfile.open(raw) as source, layer_writer(place / "layer.tar.gz", title) as writer:
         kept = {name: member for member in source.getmembers() if (name := member.name.removeprefix("./").rstrip("/"))
                 not in ("", ".") and not DROPPED.fullmatch(name)}
         # A hard link has to follow the file it names, and members have come in an order that makes it so.
@@ -124,8 +136,8 @@ def _rewrite(raw: Path, place: Path, suite: str, number: str) -> None:
     layer = writer.layer
     assert layer is not None
     about = {"suite": suite, "digest": layer.digest, "diff_id": layer.diff_id, "bytes": size,
-             "layer_bytes": layer.bytes, "tar_bytes": layer.unpacked, "links": links, "paths": sorted(paths),
-             "tool": number}
+             "title": title, "layer_bytes": layer.bytes, "tar_bytes": layer.unpacked, "links": links,
+             "paths": sorted(paths), "tool": number}
     (place / "base.json").write_text(json.dumps(about, sort_keys=True))
 
 

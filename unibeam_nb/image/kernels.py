@@ -12,13 +12,12 @@ import platform
 import re
 import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from unibeam_nb import process, tools
-from unibeam_nb.errors import ImageError, ProgramFailed, ToolMissing
+from unibeam_nb.apt import Apt, obtain
+from unibeam_nb.errors import ImageError
 from unibeam_nb.image import kmod
 from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import step
@@ -31,8 +30,6 @@ META_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-vir
 
 UNPACKS = ("lz4", "zstd", "xz", "none")
 """How an initramfs may be packed for a distribution's kernel."""
-
-T = TypeVar("T")
 
 _IMAGE_PACKAGE = re.compile(r"linux-image-(?:unsigned-)?\d[\w.+-]*")
 
@@ -122,35 +119,8 @@ def stock_package(release: Path = Path("/etc/os-release"), machine: str | None =
 
 
 def _fetch(store: Store, meta: str) -> Kernel:
-    return obtain(store, "kernel", meta, lambda apt: apt.kernel_packages(meta),
-                  lambda apt, packages: load_kernel(_entry(store, apt, meta, packages)))
-
-
-def obtain(store: Store, what: str, meta: str, named: Callable[[Apt], Mapping[str, str]],
-           use: Callable[[Apt, Mapping[str, str]], T]) -> T:
-    """What ``use`` makes of the packages that ``meta`` stands for, with the host's package lists or newer ones.
-
-    ``named`` gives the packages with their versions, none when apt does not know ``meta``; ``what`` is their
-    word for people. Raises ImageError when they cannot be had.
-    """
-    apt = Apt.of(store)
-    try:
-        packages = named(apt)
-        if packages:
-            return use(apt, packages)
-    except ProgramFailed:
-        pass  # The host's lists are old and name files that are gone; new ones are asked for next.
-    told = apt.update()
-    packages = named(apt)
-    if not packages:
-        why = _reason(told) or f"apt does not know the package {meta}."
-        raise ImageError(f"The distribution's {what} cannot be fetched: {why}",
-                         f"See to it that apt-get update works, then try again. {OWN_KERNEL}")
-    try:
-        return use(apt, packages)
-    except ProgramFailed as error:
-        raise ImageError(f"The distribution's {what} cannot be fetched: {_reason(error.output) or error.message}",
-                         f"See to it that apt-get update works, then try again. {OWN_KERNEL}") from error
+    return obtain(store, "kernel", meta, lambda apt: kernel_packages(apt, meta),
+                  lambda apt, packages: load_kernel(_entry(store, apt, meta, packages)), OWN_KERNEL)
 
 
 def _entry(store: Store, apt: Apt, meta: str, packages: Mapping[str, str]) -> Path:
@@ -158,19 +128,10 @@ def _entry(store: Store, apt: Apt, meta: str, packages: Mapping[str, str]) -> Pa
     return store.build(KIND, key, lambda place: _make(store, apt, meta, packages, place))[0]
 
 
-def _reason(output: str) -> str:
-    """apt's own first complaint as a sentence, or nothing."""
-    told = [line[3:].strip() for line in output.splitlines() if line.startswith(("E: ", "W: "))]
-    return (told[0].rstrip(".") + ".") if told else ""
-
-
 def _make(store: Store, apt: Apt, meta: str, packages: Mapping[str, str], place: Path) -> None:
     """Fill the store entry: download the packages, unpack them, keep the kernel and what machines may need."""
     with store.scratch() as scratch:
-        apt.download(packages, scratch)
-        unpacked = scratch / "root"
-        for package in sorted(scratch.glob("*.deb")):
-            process.run([tools.find("dpkg-deb"), "-x", package, unpacked])
+        unpacked = apt.unpack(packages, scratch)
         kernels = sorted((unpacked / "boot").glob("vmlinuz-*"))
         if not kernels:
             raise ImageError(f"The package {next(iter(packages))} holds no kernel.", OWN_KERNEL)
@@ -210,66 +171,11 @@ def version_key(version: str) -> list[tuple[int, str]]:
     return [(int(number or -1), word) for number, word in re.findall(r"(\d+)|([^\d]+)", version)]
 
 
-@dataclass(frozen=True)
-class Apt:
-    """apt with a cache of its own, and lists of its own once the system's have proved too old or empty."""
-
-    command: Path
-    query: Path
-    home: Path
-
-    @classmethod
-    def of(cls, store: Store) -> Apt:
-        try:
-            command, query = tools.find("apt-get"), tools.find("apt-cache")
-        except ToolMissing:
-            raise ImageError("The distribution's kernel cannot be fetched, because apt-get is not on this host.",
-                             OWN_KERNEL) from None
-        home = store.cache / "apt"
-        for folder in ("cache/archives/partial", "state/lists/partial"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
-        return cls(command, query, home)
-
-    def options(self, *, own_lists: bool | None = None) -> list[str]:
-        """apt's options. ``own_lists`` says whose package lists are used; by default our own once there are any."""
-        # The sandbox user cannot write below a private directory; signatures are checked all the same.
-        words = ["-q", "-o", f"Dir::Cache={self.home / 'cache'}", "-o", "APT::Sandbox::User=root",
-                 "-o", "Acquire::Languages=none"]
-        if own_lists is None:
-            own_lists = any((self.home / "state" / "lists").glob("*_Packages*"))
-        if own_lists:
-            words += ["-o", f"Dir::State={self.home / 'state'}", "-o", "Dir::State::status=/var/lib/dpkg/status"]
-        return words
-
-    def update(self) -> str:
-        """Fetch package lists of our own; returns what apt said. A source that fails is no error here: whether
-        the kernel is known afterwards is what counts."""
-        with step("Asking the distribution what it has"):
-            done = process.run([self.command, *self.options(own_lists=True), "update"], timeout=600, check=False)
-        return done.stdout + done.stderr
-
-    def kernel_packages(self, meta: str) -> dict[str, str]:
-        """The packages, with their versions, that hold the kernel ``meta`` stands for; empty when apt knows none."""
-        found = self.named_by(meta, _IMAGE_PACKAGE)
-        for name in tuple(found):
-            modules = re.sub("linux-image-(unsigned-)?", "linux-modules-", name)
-            if version := self.version(modules):
-                found[modules] = version
-        return found
-
-    def named_by(self, meta: str, pattern: re.Pattern[str]) -> dict[str, str]:
-        """The first package of this name that ``meta`` depends on, with its version; empty when apt knows none."""
-        shown = process.run([self.query, *self.options(), "depends", "--important", meta], check=False).stdout
-        names = [word for line in shown.splitlines()[1:] for word in line.split() if pattern.fullmatch(word)]
-        return {name: version for name in names[:1] if (version := self.version(name))}
-
-    def version(self, package: str) -> str | None:
-        """The version that apt would fetch, or None."""
-        shown = process.run([self.query, *self.options(), "show", "--no-all-versions", package], check=False).stdout
-        found = re.search(r"^Version: (.+)$", shown, re.MULTILINE)
-        return found[1] if found else None
-
-    def download(self, packages: Mapping[str, str], place: Path) -> None:
-        """Fetch the packages into ``place``. Raises ProgramFailed when the archive no longer has them."""
-        words = [f"{name}={version}" for name, version in packages.items()]
-        process.run([self.command, *self.options(), "download", *words], cwd=place, timeout=900)
+def kernel_packages(apt: Apt, meta: str) -> dict[str, str]:
+    """The packages, with their versions, that hold the kernel ``meta`` stands for; empty when apt knows none."""
+    found = apt.named_by(meta, _IMAGE_PACKAGE)
+    for name in tuple(found):
+        modules = re.sub("linux-image-(unsigned-)?", "linux-modules-", name)
+        if version := apt.version(modules):
+            found[modules] = version
+    return found

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibeam_nb import process, tools
+from unibeam_nb.apt import Apt, obtain
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image.kernels import OWN_KERNEL, Apt, obtain, stock_package, version_key
+from unibeam_nb.image.kernels import OWN_KERNEL, stock_package, version_key
 from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest
@@ -56,17 +57,14 @@ def linux_source(store: Store) -> Source:
     stock_package()  # Refuses hosts whose distribution has no such package, or whose machines boot otherwise.
     with step("Fetching the distribution's kernel source"):
         return obtain(store, "kernel source", PACKAGE, lambda apt: apt.named_by(PACKAGE, _NAMED),
-                      lambda apt, packages: _load(_entry(store, apt, packages)))
+                      lambda apt, packages: _load(_entry(store, apt, packages)), OWN_KERNEL)
 
 
 def _entry(store: Store, apt: Apt, packages: Mapping[str, str]) -> Path:
     def make(place: Path) -> None:
         with store.scratch() as scratch:
-            apt.download(packages, scratch)
-            for package in sorted(scratch.glob("*.deb")):
-                process.run([tools.find("dpkg-deb"), "-x", package, scratch / "root"])
             (name, version), = packages.items()
-            found = sorted((scratch / "root").rglob("linux-source-*.tar.*"))
+            found = sorted(apt.unpack(packages, scratch).rglob("linux-source-*.tar.*"))
             if not found:
                 raise ImageError(f"The package {name} holds no kernel source.", OWN_KERNEL)
             shutil.copyfile(found[0], place / found[0].name)

@@ -1,6 +1,8 @@
 """The ``oci`` target: the release as a container image, and as an unpacked root directory for runtimes alone.
 
-``scratch`` holds the release and the libraries it needs; ``slim`` has a minimal Debian root below it.
+``scratch`` holds the release and the libraries it needs; ``slim`` has a minimal Debian root below it; ``full`` has the
+distribution's whole Erlang in that root too, which is what people ship who build upon an Erlang image. All three
+run the release's own emulator.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def build_oci(store: Store, release: Release, flavour: str) -> Image:
     if flavour not in FLAVOURS:
         raise ImageError(f"{flavour!r} is not a flavour of oci images.", f"Choose one of {', '.join(FLAVOURS)}.")
     libraries = root.release_libraries(release)
-    base = bases.slim_base(store) if flavour == "slim" else None
+    base = _base(store, release, flavour)
     tool = (("mmdebstrap", base.tool),) if base else ()
     # The bytes of a gzip stream are zlib's business, so its version is one of the inputs.
     import zlib
@@ -60,6 +62,12 @@ def build_oci(store: Store, release: Release, flavour: str) -> Image:
     return make_image(store, release, "oci", flavour, inputs, fill)
 
 
+def _base(store: Store, release: Release, flavour: str) -> bases.Base | None:
+    if flavour == "scratch":
+        return None
+    return bases.base_root(store, bases.erlang_packages(release) if flavour == "full" else ())
+
+
 def _configuration(release: Release) -> Configuration:
     return Configuration(release.launch.argv(), root.environment(release), IMAGE_STATE, release.ports)
 
@@ -78,4 +86,4 @@ def _base_layer(base: bases.Base | None, layout: Path) -> list[Layer]:
         return []
     copy = layout / "base"
     shutil.copyfile(base.layer, copy)
-    return [Layer(copy, base.digest, base.diff_id, base.layer_bytes, base.tar_bytes, f"minimal {base.suite} root")]
+    return [Layer(copy, base.digest, base.diff_id, base.layer_bytes, base.tar_bytes, base.title)]

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from unibeam_nb.bench.preview import Absent
     from unibeam_nb.lab.builds import Build, Builds
     from unibeam_nb.model import Image, Sample
+    from unibeam_nb.store import Store
 
 
-def absent_arms(plan: Plan) -> list[Absent]:
-    """The arms whose runner is not on this host, all at once."""
+def absent_arms(store: Store, plan: Plan) -> list[Absent]:
+    """The arms that cannot run on this host, all at once."""
     from unibeam_nb.bench.preview import Absent
-    from unibeam_nb.machine import available
+    from unibeam_nb.machine import obstacle
 
-    why = {arm.runner: available(arm.runner) for arm in plan.arms}
-    return [Absent(case.name, told) for case in plan.cases if (told := why[case.arm.runner]) is not None]
+    why = {arm: obstacle(store, arm) for arm in plan.arms}
+    return [Absent(case.name, told) for case in plan.cases if (told := why[case.arm]) is not None]
 
 
 def images_of_cases(lab: Builds, plan: Plan, *, keep_going: bool) -> tuple[Plan, dict[str, Image], list[Absent]]:
@@ -34,7 +35,7 @@ def images_of_cases(lab: Builds, plan: Plan, *, keep_going: bool) -> tuple[Plan,
     from unibeam_nb.bench.preview import Absent
 
     build = lab.named(plan.source)
-    absent = absent_arms(plan)
+    absent = absent_arms(lab.store, plan)
     images: dict[str, Image] = {}
     if keep_going or not absent:
         gone = {a.arm for a in absent}

@@ -76,7 +76,7 @@ class Experiments(Builds):
         earlier = [(arm_of(exp, s), s) for exp in self._earlier() for s in exp.samples if s.kind == "boot"]
         plan = plan if plan.until != "auto" else dataclasses.replace(
             plan, until="http" if (build.release.ports or plan.probe) and plan.accelerator != ICOUNT else "app")
-        return preview(plan, earlier, absent_arms(plan))
+        return preview(plan, earlier, absent_arms(self.store, plan))
 
     def _earlier(self) -> list[Experiment]:
         """The experiments of this store, oldest first."""

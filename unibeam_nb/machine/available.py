@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from unibeam_nb import tools
-from unibeam_nb.arms import RUNNERS
+from unibeam_nb.arms import RESTORE, RUNNERS, Arm
 from unibeam_nb.errors import UsageError
+from unibeam_nb.store import Store
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "qemu": ("qemu-system-x86_64",), "uml": ("linux.uml", "slirp4netns"), "podman": ("podman", "crun"),
@@ -26,6 +27,17 @@ def available(runner: str) -> str | None:
 
         return dockerd.obstacle()
     return absent
+
+
+def obstacle(store: Store, arm: Arm) -> str | None:
+    """Why ``arm`` cannot run here: because of its runner, or of what its options take. Nothing is started but CRIU,
+    once per host boot, where a container is to be restored."""
+    why = available(arm.runner)
+    if why is None and RESTORE in arm.options:
+        from unibeam_nb.machine import criu
+
+        return criu.obstacle(store, arm.runner)
+    return why
 
 
 def lacking(programs: tuple[str, ...]) -> str | None:

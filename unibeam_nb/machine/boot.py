@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import IO
 
 from unibeam_nb import process
-from unibeam_nb.arms import RESUME, RUNNERS_OF, Arm
+from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
 from unibeam_nb.machine import children, diagnose, door, ports, proc, registry, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
@@ -122,7 +123,8 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
         chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
         owners = {host: m.name for m in live for host in (*m.ports.values(), m.channel) if host is not None}
         pairs = ports.settle(_wanted(image, options), arm, owners)
-        opened = door.make(arm, owners, pairs) if options.channel else None
+        # What is restored does not say again that its channel is open.
+        opened = door.make(arm, owners, pairs) if options.channel and RESTORE not in arm.options else None
         directory = registry.make_directory(store)
         seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs,
                     taken, opened)
@@ -182,7 +184,8 @@ def _start(seat: Seat, record: Record) -> Machine:
         output = stack.enter_context((seat.directory / start.output).open("wb"))
         checkpoint()
         spawned = time.monotonic()
-        child = process.spawn(start.argv, stdout=output, cwd=start.cwd or seat.directory, env=dict(start.env),
+        child = process.spawn(start.argv, stdout=_pipe(stack, output) if start.piped else output,
+                              cwd=start.cwd or seat.directory, env=dict(start.env),
                               clean_env=start.clean_env, passes=start.passes)
         passed.close()
         children.adopt(child)
@@ -193,10 +196,13 @@ def _start(seat: Seat, record: Record) -> Machine:
         reader = MarkReader(seat.nonce, spawned, {"spawn": Mark("spawn", 0.0)}, counted=counted)
         began = runner.started(seat, lambda: child.poll() is None)
         if began is not None:
-            reader.marks["vmm"] = Mark("vmm", 0.0 if counted else began - spawned)
-            tell_mark("vmm", reader.marks["vmm"].at)
+            first = RESUME if RESTORE in seat.arm.options else "vmm"
+            reader.marks[first] = Mark(first, 0.0 if counted else began - spawned)
+            tell_mark(first, reader.marks[first].at)
         if prober is not None:
             stack.enter_context(prober)
+            if RESUME in reader.marks:
+                prober.heard(RESUME)
         watch = Watch(seat, child, follower, reader, prober, stack)
         watch.until_reached()
         taking = seat.snapshot is not None and seat.snapshot.state is None
@@ -207,6 +213,17 @@ def _start(seat: Seat, record: Record) -> Machine:
                                      ready=True)
         registry.write(seat.directory, record)
     return Machine(seat.store, record, seat.directory)
+
+
+def _pipe(stack: ExitStack, output: IO[bytes]) -> int:
+    """A file descriptor whose bytes end up in ``output``; it is closed here with ``stack``."""
+    reading, writing = os.pipe()
+    try:
+        children.adopt(process.spawn(("cat",), stdin=reading, stdout=output))
+    finally:
+        os.close(reading)
+    stack.callback(os.close, writing)
+    return writing
 
 
 def _identity(child: subprocess.Popen[bytes]) -> ProcessId:
@@ -297,7 +314,8 @@ class Watch:
             code=self.child.poll(), inner=code_of(self.reader.values),
             console=Console(seat.directory / CONSOLE).lines(),
             vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
-            osv=seat.image.platform == OSV, resumed=seat.snapshot is not None and seat.snapshot.state is not None,
+            osv=seat.image.platform == OSV,
+            resumed=RESTORE in seat.arm.options or (seat.snapshot is not None and seat.snapshot.state is not None),
             left_out=frozenset(seat.image.left_out)))
 
 

@@ -18,7 +18,8 @@ READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 
 def config(argv: Sequence[str], env: Mapping[str, str], *, root: str, hostname: str,
-           cgroup: str | None = None, memory: int | None = None, swap: bool = False) -> dict[str, Any]:
+           cgroup: str | None = None, memory: int | None = None, swap: bool = False,
+           annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The configuration that runs ``argv`` on the root directory ``root`` (relative to the bundle).
 
     The host's network is shared, so there is no network namespace, and ``/sys`` is the host's, read-only. There
@@ -49,7 +50,8 @@ def config(argv: Sequence[str], env: Mapping[str, str], *, root: str, hostname: 
             _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
             _mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777"),
             _mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")],
-        "linux": linux}
+        "linux": linux,
+        "annotations": dict(annotations or {})}
 
 
 def _mount(where: str, kind: str, source: str, *options: str) -> dict[str, Any]:

@@ -77,6 +77,10 @@ def _copy(seen: Evidence) -> tuple[str, str] | None:
     """A copy of a running machine boots no kernel and starts no program: what went wrong there is not to be sought."""
     if not seen.resumed or _reached(seen, RESUME) or seen.inner is not None:
         return None
+    if seen.runner != "qemu":
+        how = f"(exit status {seen.code})" if seen.ended else f"within {format_seconds(seen.deadline)}"
+        return (f"{seen.runner} and CRIU could not restore {seen.name} {how}.",
+                "The lines above are theirs; 'unibeam doctor' says whether CRIU works here. Else leave out +restore.")
     if seen.ended:
         return (f"QEMU could not resume {seen.name} (exit status {seen.code}).",
                 "The lines above are QEMU's own; 'unibeam clean --cache' removes the snapshot too.")

@@ -137,11 +137,11 @@ def bridge(store: Store, ours: Engine) -> str:
     with FileLock(str(store.cache / "docker" / ".lock")):
         known = process.run(ours.command(("network", "inspect", BRIDGE_NAME)), timeout=30, check=False)
         if known.code != 0:
-            process.run(ours.command(docker_arguments.make_bridge(BRIDGE_NAME, _device(store))), timeout=30)
+            process.run(ours.command(docker_arguments.make_bridge(BRIDGE_NAME, device(store))), timeout=30)
     return BRIDGE_NAME
 
 
-def _device(store: Store) -> str:
+def device(store: Store) -> str:
     """What the host calls that bridge: at most 15 characters, and no other store's."""
     return f"unibeam{digest(str(store.cache.absolute()))[:8]}"
 

@@ -125,7 +125,8 @@ class Seat:
 @dataclass(frozen=True)
 class Start:
     """One command line that becomes a machine. Its output goes to the file ``output`` in the machine's directory.
-    ``passes`` are file descriptors that it inherits, and that whoever starts it closes."""
+    ``passes`` are file descriptors that it inherits, and that whoever starts it closes. ``piped`` says that the
+    output gets to its file through a pipe."""
 
     argv: tuple[str, ...]
     output: str
@@ -133,3 +134,4 @@ class Start:
     clean_env: bool = False
     cwd: Path | None = None
     passes: tuple[int, ...] = ()
+    piped: bool = False

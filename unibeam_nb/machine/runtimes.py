@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibeam_nb import process, tools
-from unibeam_nb.machine import memory, proc, ways
+from unibeam_nb.arms import RESTORE
+from unibeam_nb.errors import MachineError
+from unibeam_nb.machine import criu, memory, proc, ways
 from unibeam_nb.machine.bundle import config
 from unibeam_nb.machine.cgroup import limits_swap
 from unibeam_nb.machine.options import Seat, Start
@@ -35,12 +37,14 @@ OVERLAY = f"mount -t overlay -o lowerdir={LOWER},upperdir={UPPER},workdir={WORK}
 class Runtime:
     """How one runtime is called. ``flags`` stand before its command; ``without_cgroups`` take the place of a cgroup
     where those do not work. ``monitors`` are words in the command lines of processes that belong to the runtime, not
-    to the program, although they are below it."""
+    to the program, although they are below it. ``restoring`` are flags of its commands for CRIU, where it
+    does not read CRIU's configuration."""
 
     program: str
     flags: tuple[str, ...] = ()
     without_cgroups: tuple[str, ...] = ()
     monitors: tuple[str, ...] = ()
+    restoring: tuple[str, ...] = ()
 
     def words(self, way: Way, words: tuple[str, ...]) -> tuple[str, ...]:
         """The command line for one way to run it, with the machine's directory as working directory."""
@@ -56,7 +60,14 @@ class Runtime:
         env = launch.env() | seat.variables | seat.private | {NONCE_VARIABLE: seat.nonce}
         fill_bundle(seat.directory, seat.image, way, name, launch.argv(IMAGE_ROOT, IMAGE_STATE), env,
                     seat.options.mem_mb)
-        return Start(self.words(way, ("run", name)), CONSOLE)
+        if RESTORE not in seat.arm.options:
+            return Start(self.words(way, ("run", name)), CONSOLE)
+        if (why := criu.obstacle(seat.store, self.program)) is not None:
+            message, _, hint = why.partition(": ")
+            raise MachineError(message.rstrip(".") + ".", hint or "Leave out +restore; 'unibeam doctor' says more.")
+        criu.keep(seat, lambda words: self.words(way, words), tools.find(self.program), name,
+                  self.restoring)
+        return Start(self.words(way, criu.restore_words(name, self.restoring)), CONSOLE, piped=True)
 
     def way(self, seat: Seat) -> Way:
         """How this runtime works on this host, tried out with the seat's image where that is not known yet."""
@@ -72,8 +83,8 @@ class Runtime:
         return ways.settle(seat.store, tools.find(self.program), ways.candidates(copies=True), attempt)
 
     def started(self, seat: Seat, alive: Callable[[], bool]) -> float | None:
-        """The runtime goes straight on to the program."""
-        return None
+        """The runtime goes straight on to the program; where that is restored, when it runs again."""
+        return criu.restored(seat.directory, alive) if RESTORE in seat.arm.options else None
 
     def payload(self, record: Record, directory: Path) -> list[ProcessId]:
         """The processes in the container: the runtime stays their parent, and adopts those whose parent ended."""
@@ -108,7 +119,8 @@ class Runtime:
 
 
 RUNTIMES: dict[str, Runtime] = {runtime.program: runtime for runtime in (
-    Runtime("crun", without_cgroups=("--cgroup-manager=disabled",)),
+    Runtime("crun", without_cgroups=("--cgroup-manager=disabled",),
+            restoring=("--manage-cgroups-mode", "ignore")),
     # Where a bundle names no cgroup and the user is not root, runc goes without one by itself.
     Runtime("runc"),
     # Its network is the host's as in the other two; its own writable layer would be one more beside our overlay.
@@ -131,5 +143,6 @@ def fill_bundle(directory: Path, image: Image, way: Way, name: str, argv: tuple[
     # The overlay's root takes over the mode of its upper directory.
     (directory / UPPER).chmod(0o755)
     data = config(argv, env, root=ROOT, hostname=HOSTNAME, cgroup=f"/{name}" if way.cgroups else None,
-                  memory=mem_mb << 20, swap=limits_swap())
+                  memory=mem_mb << 20, swap=limits_swap(),
+                  annotations={"org.criu.config": str(directory / criu.CONFIGURATION)})
     (directory / "config.json").write_text(json.dumps(data), encoding="utf-8")
