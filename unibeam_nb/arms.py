@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from unibeam_nb.errors import UsageError
 
-TARGETS = ("linux", "osv", "oci", "release")
+TARGETS = ("linux", "disk", "osv", "oci", "release")
 """Kinds of image; ``release`` is the bare release, which only the ``process`` runner takes."""
 
 FLAVOURS = ("scratch", "slim", "full")
@@ -87,19 +87,22 @@ class Arm:
     @property
     def own_network(self) -> bool:
         """Whether the machine has a network of its own, into which a port of the host is forwarded."""
-        return self.target in ("linux", "osv") or BRIDGE in self.options
+        return self.target in ("linux", "disk", "osv") or BRIDGE in self.options
 
     def __str__(self) -> str:
         return "+".join((self.target, *self.options)) + "@" + self.runner
 
 
 RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("qemu", "uml"), "osv": ("qemu",), "oci": ("podman", "docker", "crun", "runc", "runsc"),
+    "linux": ("qemu", "uml"), "disk": ("qemu",), "osv": ("qemu",), "oci": ("podman", "docker", "crun", "runc", "runsc"),
     "release": ("process",)}
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", "shake", "lean", RESUME), "osv": (), "oci": ("shake", "lean", BRIDGE, RESTORE),
+    "linux": ("tiny", "small", "shake", "lean", RESUME),
+    "disk": ("shake", "lean"),
+    "osv": ("shake",),
+    "oci": ("shake", "lean", BRIDGE, RESTORE),
     "release": ("shake", "lean")}
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``shake`` a release without

@@ -398,7 +398,7 @@ def test_crun_runs_the_root_directory(store: Store, release: Release, tmp_path: 
 # ---- what cannot be made -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("target", "options", "message", "hint"), [
-    ("floppy", {}, "'floppy' is not a target.", "The targets are linux, osv, oci, release."),
+    ("floppy", {}, "'floppy' is not a target.", "The targets are linux, disk, osv, oci, release."),
     ("linux", {"flavour": "slim"}, "The target linux has no flavours.",
      "Leave the flavour out, or build an oci image."),
     ("oci", {"flavour": "fat"}, "'fat' is not a flavour of oci images.", "Choose one of scratch, slim."),

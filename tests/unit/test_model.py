@@ -42,7 +42,7 @@ def test_a_container_without_flavour_is_the_scratch_one() -> None:
 @pytest.mark.parametrize(("text", "message", "hint"), [
     ("linux", "'linux' is not an arm.",
      "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."),
-    ("minix@qemu", "'minix@qemu' names the unknown target 'minix'.", "The targets are linux, osv, oci, release."),
+    ("minix@qemu", "'minix@qemu' names the unknown target 'minix'.", "The targets are linux, disk, osv, oci, release."),
     ("linux@vmware", "'linux@vmware' names the unknown runner 'vmware'.",
      "The runners are qemu, uml, podman, docker, crun, runc, runsc, process."),
     ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu, uml."),

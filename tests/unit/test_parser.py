@@ -61,7 +61,7 @@ def test_an_emulator_flag_keeps_its_commas_and_spaces() -> None:
     ("boot hello --deadline nan", "--deadline takes a positive number, not 'nan'.", "Write for example --deadline 60."),
     ("boot hello --accel kvn", "--accel cannot be 'kvn'.", "Did you mean kvm?"),
     ("build hello --target windows", "--target cannot be 'windows'.",
-     "It can be linux, osv, oci, oci+scratch, oci+slim, release."),
+     "It can be linux, disk, osv, oci, oci+scratch, oci+slim, release."),
     ("stop --all=yes", "--all takes no value.", "Write --all alone."),
     ("chart bot", "chart has no kind 'bot'.", "Did you mean boot?"),
     ("build 'hello", "The line has an opening quote that is never closed.",

@@ -67,7 +67,7 @@ def test_source_and_name_stand_in_for_one_another() -> None:
     ('# arms = 1\narms = "linux@qemu"', "Line 2: arms is not a list of texts.",
      'Write arms = ["linux@qemu", "oci+scratch@podman", "release@process"].'),
     ('arms = ["lunix@qemu"]', "Line 1: 'lunix@qemu' names the unknown target 'lunix'.",
-     "The targets are linux, osv, oci, release."),
+     "The targets are linux, disk, osv, oci, release."),
     ('arms = ["linux@qemu", "linux@qemu"]', "Line 1: The arm linux@qemu is in the plan twice.",
      'Name every arm once, or tell them apart by labels: "a=linux@qemu", "b=linux@qemu".'),
     ('arms = ["linux@qemu"]\nprobe = { prot = 1 }', "Line 2: The probe has the unknown key 'prot'.",

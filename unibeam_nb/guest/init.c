@@ -16,6 +16,7 @@
  *                          unibeam.snapshot           take orders on the console (see "snapshots" below)
  *                          unibeam.channel=PORT       ask on the console for a secret (see "the channel" below)
  *                          A word in double quotes may contain blanks.
+ *   the machine's serial number, where the command line is fixed and has no nonce: "unibeam:HEX16"
  *
  * Output: marks on the console, "@unibeam NONCE init NS tsc=COUNT" first and "@unibeam NONCE exit NS code=N" last
  * (NS is CLOCK_MONOTONIC, COUNT the time stamp counter; N is the exit status, 128 + signal, or 125 when the program was never started),
@@ -263,6 +264,20 @@ static void mount_at(const char *kind, const char *where, unsigned long flags, c
 		say("%s cannot be mounted on %s (%s); use a kernel that has %s built in.", kind, where, strerror(errno), kind);
 }
 
+/* A disk that a firmware boots has its command line in it, the same at every boot: who boots it in order to measure
+ * tells the nonce by the machine's serial number (SMBIOS type 1). Elsewhere that is another number, and not ours. */
+static void read_serial(void)
+{
+	static const char ours[] = "unibeam:";
+	char *serial;
+
+	mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	serial = slurp("/sys/class/dmi/id/product_serial");
+	if (serial && !strncmp(serial, ours, sizeof ours - 1))
+		snprintf(options.nonce, sizeof options.nonce, "%.16s", serial + sizeof ours - 1);
+	free(serial);
+}
+
 /*
  * The root may be read-only. What is written all the same lies in /run, to which the image's /etc/hosts and
  * /etc/resolv.conf are links, or in the program's home, over which a file system in memory is mounted then.
@@ -304,6 +319,7 @@ static void fill_standard_files(void)
 		close(file);
 }
 
+/* A driver that says ENODEV is for a platform that this machine is not on. */
 static void load_modules(void)
 {
 	char *text = slurp(ETC "modules"), *path[MAX_WORDS];
@@ -315,7 +331,7 @@ static void load_modules(void)
 		int file = open(path[i], O_RDONLY | O_CLOEXEC);
 		if (file < 0)
 			say("the kernel module %s is not in the image (%s); build the image again.", path[i], strerror(errno));
-		else if (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST)
+		else if (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST && errno != ENODEV)
 			say("the kernel module %s does not load (%s); the running kernel is %s, use the one this image was built with.",
 			    path[i], strerror(errno), kernel.release);
 		if (file >= 0)
@@ -832,6 +848,8 @@ int main(void)
 	fill_standard_files();
 	mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	read_options();
+	if (!options.nonce[0])
+		read_serial();
 	snprintf(more, sizeof more, " tsc=%llu", counter);
 	mark("init", began, more);
 	mount_all();

@@ -1,5 +1,5 @@
-"""Release -> image: ``linux`` (kernel and initramfs), ``osv`` (unikernel and its disk), ``oci`` (container image),
-``release`` (as it is)."""
+"""Release -> image: ``linux`` (kernel and initramfs), ``disk`` (bootable by a firmware), ``osv`` (unikernel
+and its disk), ``oci`` (container image), ``release`` (as it is)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ def build_image(store: Store, release: Release, target: str, flavour: str = "", 
     """The image of a release for a target, from the store when it has been made before (``Image.cached``).
 
     ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel``, ``compression`` (lz4, zstd, xz, none) and
-    ``options`` (what an arm calls the image by) are for ``linux``, ``kernel`` also for ``osv``. Raises UsageError for
-    what a target does not take, ImageError when the release cannot become it.
+    ``options`` (what an arm calls the image by) are for ``linux``, ``kernel`` also for ``disk`` and ``osv``. Raises
+    UsageError for what a target does not take, ImageError when the release cannot become it.
     """
     if target not in TARGETS:
         raise UsageError(f"{target!r} is not a target.", f"The targets are {', '.join(TARGETS)}.")
     if flavour and target != "oci":
         raise UsageError(f"The target {target} has no flavours.", "Leave the flavour out, or build an oci image.")
-    if kernel is not None and target not in ("linux", "osv"):
+    if kernel is not None and target not in ("linux", "disk", "osv"):
         raise UsageError(f"The target {target} takes no kernel.", "Leave the kernel out, or build a linux image.")
+    if target == "disk":
+        from unibeam_nb.image.disk import build_disk
+
+        return build_disk(store, release, kernel, options)
     if target == "osv":
         from unibeam_nb.image.osv import build_osv
 

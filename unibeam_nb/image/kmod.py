@@ -24,7 +24,7 @@ REQUIRED = ("virtio_pci", "virtio_net")
 """Those of them without which the machine has no network."""
 
 KEPT = (*WANTED, "virtio_blk", "virtio_console", "virtiofs", "vmw_vsock_virtio_transport", "erofs", "overlay",
-        "ena", "nvme", "xen_netfront", "xen_blkfront", "af_packet", "ipv6")
+        "ena", "gve", "hv_netvsc", "vmxnet3", "nvme", "xen_netfront", "xen_blkfront", "af_packet", "ipv6")
 """What is kept of a distribution's modules when a kernel goes into the store: what a machine may need."""
 
 SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")

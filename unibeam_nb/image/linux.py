@@ -41,11 +41,11 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
     libraries = root.release_libraries(release)
     init = compiled_init(store)
     modules = wanted_modules(kernel)
-    packers = library_versions(*_packers(compression))
+    versions = library_versions(*packers(compression))
     inputs = {
         "kernel": [kernel.version, kernel.sha256, kernel.platform, kernel.processors],
         "init": digest_file(init), "compression": compression,
-        "packer": packers,
+        "packer": versions,
         "modules": [[module.name, digest(module.data)] for module in modules],
         "libraries": {path: digest_file(source) for path, source in libraries.items()}}
 
@@ -56,13 +56,13 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
         if kernel.platform == "uml":
             (place / "kernel").chmod(0o755)  # This kernel is a program, and runs from here.
         with step("Packing the initramfs"):
-            _write(place / "initramfs", whole, compression)
+            pack(place / "initramfs", whole, compression)
         sizes = (Part("linux kernel", (place / "kernel").stat().st_size), *parts(whole))
         return Image(
             release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / "initramfs")),
             release.sha256, sum((place / name).stat().st_size for name in ("kernel", "initramfs")),
             sum(part.bytes for part in sizes), sizes, (("kernel", "kernel"), ("initramfs", "initramfs")),
-            release.launch, release.ports, kernel.version, (("gcc", compiler_version()), *packers),
+            release.launch, release.ports, kernel.version, (("gcc", compiler_version()), *versions),
             options=options, platform=kernel.platform, processors=kernel.processors)
 
     return make_image(store, release, "linux", "", inputs | {"options": options}, fill)
@@ -106,11 +106,13 @@ def _lines(what: str, items: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _packers(compression: str) -> tuple[str, ...]:
+def packers(compression: str) -> tuple[str, ...]:
+    """The Python packages that pack so; their versions are part of an image's identity."""
     return {"lz4": ("lz4",), "zstd": ("zstandard",), "xz": (), "none": ()}[compression]
 
 
-def _write(path: Path, whole: Tree, compression: str) -> None:
+def pack(path: Path, whole: Tree, compression: str) -> None:
+    """Write a tree as an initramfs."""
     pieces = cpio.write(_counted(whole))
     if compression == "lz4":
         pieces = lz4.compress(pieces)

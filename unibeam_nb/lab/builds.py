@@ -91,6 +91,8 @@ class Builds:
         release = self.on_erts(release, "lean" if "lean" in options else None)
         if target == "osv":
             return build_image(self.store, release, target, kernel=self._osv(build.kernel), options=options)
+        if target == "disk":
+            return build_image(self.store, release, target, kernel=self._kernel(build.kernel), options=options)
         if target != "linux":
             return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
         small = "small" in options

@@ -19,6 +19,7 @@ from unibeam_nb.machine import children, diagnose, door, ports, proc, registry, 
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
+from unibeam_nb.machine.efi_arguments import EFI
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
@@ -60,8 +61,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
         if options.accelerator == ICOUNT:
             _refuse_counting(arm, options)
         if runner == "qemu":
-            # OSv runs on the machine that a distribution's kernel proves, and is no kernel for the proof itself.
-            proof = ("pci", None) if image.platform == OSV else (image.platform, image.file("kernel"))
+            # OSv and disks run on the machine that a distribution's kernel proves, and are no kernel for the proof.
+            proof = ("pci", None) if image.platform in (OSV, EFI) else (image.platform, image.file("kernel"))
             accelerator = prove_accelerator(store, options.accelerator, proof[1], proof[0]).name
         taken: Snapshot | None = None
         if RESUME in arm.extras:

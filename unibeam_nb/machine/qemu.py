@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unibeam_nb import tools
 from unibeam_nb.machine import memory, proc, qmp, resume, tsc
+from unibeam_nb.machine.efi_arguments import EFI, efi_arguments, firmware
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.osv_arguments import OSV, OsvGuest, osv_arguments
 from unibeam_nb.machine.proc import ProcessId
@@ -29,6 +30,8 @@ def prepare(seat: Seat) -> Start:
                        seat.accelerator, options.mem_mb, options.vcpus, seat.forwarded,
                        tuple(seat.variables.items()), options.dhcp, seat.door.guest if seat.door else None)
         return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
+    if image.platform == EFI:
+        return Start((str(tools.find(PROGRAM)), *efi_arguments(image.file("disk"), firmware(), seat)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"

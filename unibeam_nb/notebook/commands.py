@@ -77,8 +77,8 @@ BUILD = Command(
     (Option(("--from",), "a .erl or .ex file, a rebar3 or mix project, a release directory or .tar.gz, "
             "an installed OTP system; - reads modules from standard input in a shell", "PATH", completes="files"),
      Option(("--lang",), "the language of the cell, where it cannot be told", "NAME", choices=("erlang", "elixir")),
-     Option(("--target",), "kinds of image to make: linux, osv, oci, oci+slim, release", "LIST", "list",
-            choices=("linux", "osv", "oci", "oci+scratch", "oci+slim", "release")),
+     Option(("--target",), "kinds of image to make: linux, disk, osv, oci, oci+slim, release", "LIST", "list",
+            choices=("linux", "disk", "osv", "oci", "oci+scratch", "oci+slim", "release")),
      Option(("--port",), "TCP ports that the program serves", "LIST", "list"),
      Option(("--app",), "further OTP applications that the release needs", "LIST", "list"),
      Option(("--flag",), "an emulator flag, for example '+S 1:1'", "FLAG", "list"),

@@ -75,6 +75,15 @@ def shape_for(data_bytes: int) -> Shape:
     return Shape(bits, clusters, per_cluster, table, 32 if bits == 32 else 1, 0 if bits == 32 else 32)
 
 
+def size_of(files: Mapping[str, Path | bytes]) -> int:
+    """Bytes of the file system that :func:`write` makes of these files."""
+    return _shape(list(_nodes(_tree(files)))).sectors * SECTOR
+
+
+def _shape(nodes: list[_Node]) -> Shape:
+    return shape_for(sum(_rounded(node, SECTOR) for node in nodes) + SECTOR)
+
+
 def write(files: Mapping[str, Path | bytes], label: str, serial: int) -> Iterator[bytes]:
     """The file system in pieces. Paths have 8.3 names in capitals, ``EFI/BOOT/BOOTX64.EFI``.
 
@@ -82,7 +91,7 @@ def write(files: Mapping[str, Path | bytes], label: str, serial: int) -> Iterato
     """
     root = _tree(files)
     nodes = list(_nodes(root))
-    shape = shape_for(sum(_rounded(node, SECTOR) for node in nodes) + SECTOR)
+    shape = _shape(nodes)
     table = [0x0FFFFFF8, END]
     for node in nodes:
         if node is root and shape.bits == 16:
