@@ -1,0 +1,115 @@
+"""OSv images, as far as they go without an OSv kernel, which cannot be shipped: the disk, the library that stands in
+for a second process, and the errors. Where ``UNIBEAM_OSV_KERNEL`` names a kernel of your own, machines are booted."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from unibeam_nb import process, tools
+from unibeam_nb.errors import ImageError
+from unibeam_nb.image import osv, osv_loader
+from unibeam_nb.image.formats import mbr, rofs
+from unibeam_nb.image.osv_command import LINKER, SHIM, emulator_words
+from unibeam_nb.lab import Lab
+from unibeam_nb.release.portability import BECOMES, FAILS
+from unibeam_nb.store import Store
+
+KERNEL = os.environ.get("UNIBEAM_OSV_KERNEL")
+"""A real OSv kernel, for those who have one."""
+
+CALLS = """
+-module(osv_calls).
+-export([start/0]).
+start() ->
+    told("port", catch open_port({spawn, "true"}, [])),
+    told("os-cmd", catch os:cmd("true")),
+    told("lookup", inet:gethostbyname("localhost")),
+    told("disk", file:write_file("written", <<"x">>)),
+    {ok, Listen} = gen_tcp:listen(8080, [binary, {packet, http_bin}, {active, false}, {reuseaddr, true}]),
+    spawn(fun() -> loop(Listen) end).
+told(What, {'EXIT', {Reason, _}}) -> io:format("told ~s fails ~p~n", [What, Reason]);
+told(What, {error, Reason}) -> io:format("told ~s fails ~p~n", [What, Reason]);
+told(What, _) -> io:format("told ~s works~n", [What]).
+loop(Listen) ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    {ok, _} = gen_tcp:recv(Socket, 0),
+    ok = gen_tcp:send(Socket, "HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok"),
+    ok = gen_tcp:close(Socket),
+    loop(Listen).
+"""
+
+EXPECTED = {"told port fails enosys", "told os-cmd fails badarg", "told lookup works", "told disk works"}
+
+
+def stand_in() -> bytes:
+    """An ELF file with the marks of an OSv kernel: enough for a disk, not for a boot."""
+    note = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", 0x100000)
+    header = struct.pack("<4sBBBB8xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 2, 62, 1, 0x100000, 64, 0, 0,
+                         64, 56, 1, 64, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, len(note), len(note), 4) + note + b"OSv\0rofs\0v1.2.3\0"
+
+
+@pytest.fixture
+def kernel(store: Store, tmp_path: Path) -> None:
+    if KERNEL:
+        osv_loader.add_osv(store, KERNEL)
+    else:
+        (tmp_path / "loader.elf").write_bytes(stand_in())
+        osv_loader.add_osv(store, str(tmp_path / "loader.elf"))
+
+
+@pytest.mark.usefixtures("kernel")
+def test_the_disk_holds_the_release_and_what_it_needs(lab: Lab, fresh_store: Store) -> None:
+    build = lab.build("osv-calls", text=CALLS, ports=(8080,), target="osv")
+    disk = build.images[0].file("disk").read_bytes()
+    at, size = mbr.root_of(disk)
+    found = {node.path: node for node in rofs.read(disk[at:at + size])}
+    assert at == 512
+    beam = f"{build.release.launch.erts}/bin/beam.smp"
+    for path in (LINKER, SHIM, "/etc/fstab", "/etc/erl_inetrc", f"/opt/release/{beam}"):
+        assert found[path.lstrip("/")].kind == "file", path
+    assert found[f"opt/release/{beam}"].data == (build.release.path / beam).read_bytes()
+    assert not any(path.endswith("erl_child_setup") for path in found)
+    again = osv.build_osv(fresh_store, build.release, osv_loader.osv_kernel(lab.store))
+    assert again.sha256 == build.images[0].sha256
+
+
+def test_the_emulator_lives_on_where_nothing_can_be_started(lab: Lab, tmp_path: Path) -> None:
+    """The library does the same on Linux as on OSv: there is one process, ports fail, look-ups and files work."""
+    build = lab.build("osv-calls", text=CALLS, ports=(8080,), target="release")
+    release = build.release
+    words = [LINKER, "--preload", osv.compiled_shim(lab.store),
+             *emulator_words(release.launch, ("+S", "1:1"), str(release.path), str(tmp_path))]
+    assert words[-3:] == ["-s", "unibeam_agent", "ready"]
+    words[-2:] = ["init", "stop"]
+    (tmp_path / "inetrc").write_text(osv.INETRC)
+    variables = release.launch.env(str(release.path), str(tmp_path)) | {"ERL_INETRC": str(tmp_path / "inetrc")}
+    done = process.run([tools.find("unshare"), "--user", "--map-root-user", "--uts", "--net", "sh", "-c",
+                        'hostname beam.unibeam && exec "$@"', "sh", *words], env=variables, cwd=tmp_path, timeout=60)
+    assert set(done.stdout.splitlines()) & EXPECTED == EXPECTED
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_static_emulator_is_refused_and_a_lost_disk_is_told(lab: Lab, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    build = lab.build("osv-calls", text=CALLS, ports=(8080,), target="osv")
+    cut.write_bytes(build.images[0].file("disk").read_bytes()[:100_000])
+    with pytest.raises(ImageError) as caught:
+        osv_loader.read_loader(cut)
+    assert caught.value.message.startswith("The boot sector of the OSv loader reads past its end.")
+
+
+@pytest.mark.skipif(KERNEL is None, reason="UNIBEAM_OSV_KERNEL names no OSv kernel")
+@pytest.mark.usefixtures("kernel")
+def test_osv_does_what_check_says(lab: Lab) -> None:
+    lab.build("osv-calls", text=CALLS, ports=(8080,), target="osv")
+    machine = lab.boot("osv-calls", arm="osv@qemu", http="/", deadline=90, mem_mb=64)
+    told = {line for line in machine.console.lines() if line.startswith("told ")}
+    machine.stop()
+    assert told == EXPECTED
+    fails = {line.split()[1] for line in told if " fails " in line}
+    assert fails == {kind for kind in ("port", "os-cmd", "lookup", "disk") if BECOMES["osv"][kind][0] == FAILS}
