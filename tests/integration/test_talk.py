@@ -75,7 +75,8 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("arm", ["release@process", "oci+scratch@crun", "oci+scratch@podman", "linux+tiny@qemu"])
+@pytest.mark.parametrize("arm", ["release@process", "release+shake@process", "oci+scratch@crun", "oci+scratch@podman",
+                                 "linux+tiny@qemu"])
 def test_a_machine_computes_reloads_and_shows_itself(home: Lab, arm: str) -> None:
     with booted(home, arm, channel=True) as machine:
         found = home.eval("counter", "io:format(\"~ts~n\", [\"grüß\"]), X = gen_server:call(counter, next), "

@@ -317,20 +317,30 @@ reload(Modules, Kill) ->
             end
     end.
 
-%% All or none; only a module with -on_load has to go alone.
+%% All or none; only a module with -on_load has to go alone. A shaken release may have nothing that loads several at
+%% once: then none is loaded before all of them are known to be good.
 load(Prepared) ->
-    case code:atomic_load(Prepared) of
-        {error, Reasons} ->
-            case [Reason || {_, Reason} <- Reasons, Reason =/= on_load_not_allowed] of
-                [] ->
-                    case [{Name, Why} || {Name, File, Beam} <- Prepared,
-                                         {error, Why} <- [code:load_binary(Name, File, Beam)]] of
-                        [] -> ok;
-                        Failed -> {error, Failed}
-                    end;
-                _ -> {error, Reasons}
+    case erlang:function_exported(code, atomic_load, 1) of
+        true ->
+            case code:atomic_load(Prepared) of
+                ok -> ok;
+                {error, Reasons} ->
+                    case [Reason || {_, Reason} <- Reasons, Reason =/= on_load_not_allowed] of
+                        [] -> load_each(Prepared);
+                        _ -> {error, Reasons}
+                    end
             end;
-        ok -> ok
+        false ->
+            case [{Name, Why} || {Name, _, Beam} <- Prepared, {error, Why} <- [erlang:prepare_loading(Name, Beam)]] of
+                [] -> load_each(Prepared);
+                Bad -> {error, Bad}
+            end
+    end.
+
+load_each(Prepared) ->
+    case [{Name, Why} || {Name, File, Beam} <- Prepared, {error, Why} <- [code:load_binary(Name, File, Beam)]] of
+        [] -> ok;
+        Failed -> {error, Failed}
     end.
 
 running_old(Modules) ->
