@@ -59,7 +59,7 @@ def build_disk(store: Store, release: Release, kernel: Kernel | None = None, opt
     def fill(place: Path, key: str) -> Image:
         whole = compose(release, libraries, init, modules)
         with step("Packing the initramfs"):
-            pack(place / "initramfs", whole, compression)
+            pack(store, place / "initramfs", whole, compression)
         with step("Writing the disk"):
             used = write_disk(place / "disk", stub.read_bytes(), kernel.path, place / "initramfs", COMMAND_LINE)
         (place / "initramfs").unlink()

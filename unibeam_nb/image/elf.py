@@ -19,6 +19,7 @@ from typing import IO
 
 from unibeam_nb.errors import ImageError
 from unibeam_nb.progress import checkpoint
+from unibeam_nb.store import digest_file
 
 ELF_MAGIC = b"\x7fELF"
 DEFAULT_DIRECTORIES = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
@@ -51,11 +52,21 @@ def read_binary(path: Path) -> Binary | None:
 
     Raises ImageError when the file begins like ELF and is not.
     """
+    return _read(digest_file(path), path)
+
+
+_KNOWN: dict[str, Binary | None] = {}
+"""What was read before, by the digest of the file: a release built anew has the same programs in another place."""
+
+
+def _read(sha256: str, path: Path) -> Binary | None:
     from elftools.common.exceptions import ELFError
 
+    if sha256 in _KNOWN:
+        return _KNOWN[sha256]
     try:
         with path.open("rb") as stream:
-            return _parse(stream)
+            return _KNOWN.setdefault(sha256, _parse(stream))
     except (ELFError, struct.error, UnicodeDecodeError, AttributeError) as error:
         raise ImageError(f"{path} is not a whole ELF file ({error}).", "Build or install it again.") from None
 

@@ -21,7 +21,7 @@ from unibeam_nb.store import Store, digest
 
 KIND = "images"
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Counts up whenever the same inputs would give other bytes, so that old entries are not taken for new ones."""
 
 

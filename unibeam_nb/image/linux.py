@@ -7,7 +7,7 @@ release's emulator.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError
@@ -56,7 +56,7 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
         if kernel.platform == "uml":
             (place / "kernel").chmod(0o755)  # This kernel is a program, and runs from here.
         with step("Packing the initramfs"):
-            pack(place / "initramfs", whole, compression)
+            pack(store, place / "initramfs", whole, compression)
         sizes = (Part("linux kernel", (place / "kernel").stat().st_size), *parts(whole))
         return Image(
             release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / "initramfs")),
@@ -111,11 +111,11 @@ def packers(compression: str) -> tuple[str, ...]:
     return {"lz4": ("lz4",), "zstd": ("zstandard",), "xz": (), "none": ()}[compression]
 
 
-def pack(path: Path, whole: Tree, compression: str) -> None:
+def pack(store: Store, path: Path, whole: Tree, compression: str) -> None:
     """Write a tree as an initramfs."""
     pieces = cpio.write(_counted(whole))
     if compression == "lz4":
-        pieces = lz4.compress(pieces)
+        pieces = lz4.compress(_in_blocks(whole), _packed(store))
     elif compression == "zstd":
         pieces = _zstd(pieces)
     elif compression == "xz":
@@ -124,6 +124,44 @@ def pack(path: Path, whole: Tree, compression: str) -> None:
         for piece in pieces:
             checkpoint()
             stream.write(piece)
+
+
+BLOCK_LEAST = 128 << 10
+"""lz4 looks back 64 kB at most, so blocks larger than that cost nothing."""
+
+
+def _in_blocks(whole: Tree) -> Iterator[bytes]:
+    """The archive in pieces, with an empty one wherever a block should end: between two parts of the image of which one
+    is large enough. When an application changes, the blocks of the others stay as they are."""
+    sizes = {part.name: part.bytes for part in parts(whole)}
+    held, part = 0, ""
+    for entry, pieces in cpio.grouped(_counted(whole)):
+        if entry is not None and entry.part != part:
+            part = entry.part
+            if held >= BLOCK_LEAST or (held and sizes.get(part, 0) >= BLOCK_LEAST):
+                yield b""
+                held = 0
+        for piece in pieces:
+            held += len(piece)
+            if piece:
+                yield piece
+
+
+def _packed(store: Store) -> Callable[[bytes], bytes]:
+    """Packs a block of an lz4 stream, or finds it packed in the store."""
+    recipe = [*library_versions("lz4"), lz4.LEVEL]
+
+    def one(block: bytes) -> bytes:
+        checkpoint()
+        entry, _ = store.build("blocks", digest("lz4", recipe, block)[:32],
+                               lambda place: _keep(place / "block", lz4.compress_block(block)))
+        return (entry / "block").read_bytes()
+
+    return one
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _zstd(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from unibeam_nb.release.beamfile import Beam, read_beam
 from unibeam_nb.release.compiler import AGENT_APP, GUEST
 from unibeam_nb.release.otp import App, Otp
 from unibeam_nb.release.terms import atom, write
+from unibeam_nb.store import Store, digest
 
 ERTS_PROGRAMS = ("beam.smp", "erlexec", "erl_child_setup", "inet_gethost")
 """What a node needs. No epmd: a node that wants a name gets ``unibeam_epmd`` instead of a daemon."""
@@ -126,8 +127,9 @@ def add_generated(root: Path, name: str, version: str, beams: Mapping[str, Beam]
         f"{{mod,{{{atom(start)},[{atom(argument) if argument else ''}]}}}}]}}.\n").encode())
 
 
-def make_boot(root: Path, otp: Otp, name: str, version: str, apps: Sequence[App]) -> None:
-    """Write ``releases/VSN`` for the applications in ``root/lib``: rel file, boot script, empty sys.config.
+def make_boot(store: Store, root: Path, otp: Otp, name: str, version: str, apps: Sequence[App]) -> None:
+    """Write ``releases/VSN`` for the applications in ``root/lib``: rel file and boot script. The script follows from
+    what the release and its applications say of themselves, and is made once for each.
 
     Raises SourceError with what systools says when the applications do not fit together.
     """
@@ -137,15 +139,20 @@ def make_boot(root: Path, otp: Otp, name: str, version: str, apps: Sequence[App]
     rel = (f"{{release,{{{write(name)},{write(version)}}},{{erts,{write(otp.erts)}}},[{listed}]}}.\n")
     write_file(directory / f"{name}.rel", rel.encode())
     ebins = [path / "ebin" for path in sorted((root / "lib").iterdir())]
-    with step("Making the boot script"):
-        try:
-            process.run([otp.root / "bin" / "escript", GUEST / "make_boot.escript", directory / f"{name}.rel", *ebins],
-                        timeout=120)
-        except ProgramFailed as error:
-            raise SourceError("The applications do not fit together.", "systools says why.",
-                              error.details) from error
-    made = directory / f"{name}.boot"
-    write_file(directory / f"{BOOT}.boot", bootscript.with_agent(made.read_bytes(), f"$ROOT/lib/{AGENT_APP}/ebin"))
-    made.unlink()
-    (directory / f"{name}.script").unlink(missing_ok=True)
+    specifications = [[path.parts[-3], path.read_text(), sorted(beam.name for beam in path.parent.glob("*.beam"))]
+                      for ebin in ebins for path in sorted(ebin.glob("*.app"))]
+    program = GUEST / "make_boot.escript"
+
+    def make(place: Path) -> None:
+        copy_file(directory / f"{name}.rel", place / f"{name}.rel")
+        with step("Making the boot script"):
+            try:
+                process.run([otp.root / "bin" / "escript", program, place / f"{name}.rel", *ebins], timeout=120)
+            except ProgramFailed as error:
+                raise SourceError("The applications do not fit together.", "systools says why.",
+                                  error.details) from error
+
+    made, _ = store.build("boot", digest("boot", rel, specifications, program.read_bytes(), otp.identity())[:32], make)
+    script = (made / f"{name}.boot").read_bytes()
+    write_file(directory / f"{BOOT}.boot", bootscript.with_agent(script, f"$ROOT/lib/{AGENT_APP}/ebin"))
     write_file(root / "releases" / "start_erl.data", f"{otp.erts} {version}\n".encode())

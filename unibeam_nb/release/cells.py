@@ -72,7 +72,7 @@ def _assemble(store: Store, tree: Path, otp: Otp, name: str, beams: dict[str, Be
     callback = (main.module, None) if main.callback else ("unibeam_cell", main.module)
     assemble.add_generated(tree, name, VERSION, beams, ["kernel", "stdlib", *needed], callback)
     own = closure([name], available | {name: tree / "lib" / f"{name}-{VERSION}"})
-    assemble.make_boot(tree, otp, name, VERSION, own)
+    assemble.make_boot(store, tree, otp, name, VERSION, own)
 
 
 def _refuse_taken(beams: dict[str, Beam], owners: dict[str, str]) -> None:

@@ -138,5 +138,5 @@ def assemble_apps(store: Store, tree: Path, otp: Otp, name: str, version: str, w
     for app in closure([*wanted, *carried], available):
         assemble.add_application(app.path, tree / "lib" / f"{app.name}-{app.version}")
     assemble.add_application(compiler.compile_agent(store, otp, otp.release), tree / "lib" / compiler.AGENT_APP)
-    assemble.make_boot(tree, otp, name, version, started)
+    assemble.make_boot(store, tree, otp, name, version, started)
     return started

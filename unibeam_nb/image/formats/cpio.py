@@ -39,20 +39,29 @@ def write(entries: Iterable[Entry]) -> Iterator[bytes]:
 
     Raises ImageError for a file of 4 GiB or more, which the format cannot hold.
     """
-    inode = 0
+    for _, pieces in grouped(entries):
+        yield from pieces
+
+
+def grouped(entries: Iterable[Entry]) -> Iterator[tuple[Entry | None, Iterator[bytes]]]:
+    """The archive as :func:`write` has it, entry by entry; at last None with the trailer."""
     for inode, entry in enumerate(entries, start=1):
-        has_data = stat.S_ISREG(entry.mode) or stat.S_ISLNK(entry.mode)
-        size = entry.size if has_data else 0
-        if size > LARGEST_FILE:
-            raise ImageError(f"/{entry.path} has {size} bytes, and an initramfs cannot hold files of 4 GiB or more.",
-                             "Leave it out of the release, or build an oci image.")
-        yield _header(inode, entry.mode, 2 if stat.S_ISDIR(entry.mode) else 1, size, entry.device, entry.path)
-        if stat.S_ISLNK(entry.mode):
-            yield entry.target.encode()
-        elif stat.S_ISREG(entry.mode):
-            yield from entry.chunks()
-        yield _padding(size)
-    yield _header(0, 0, 1, 0, (0, 0), TRAILER)
+        yield entry, _pieces(inode, entry)
+    yield None, iter((_header(0, 0, 1, 0, (0, 0), TRAILER),))
+
+
+def _pieces(inode: int, entry: Entry) -> Iterator[bytes]:
+    has_data = stat.S_ISREG(entry.mode) or stat.S_ISLNK(entry.mode)
+    size = entry.size if has_data else 0
+    if size > LARGEST_FILE:
+        raise ImageError(f"/{entry.path} has {size} bytes, and an initramfs cannot hold files of 4 GiB or more.",
+                         "Leave it out of the release, or build an oci image.")
+    yield _header(inode, entry.mode, 2 if stat.S_ISDIR(entry.mode) else 1, size, entry.device, entry.path)
+    if stat.S_ISLNK(entry.mode):
+        yield entry.target.encode()
+    elif stat.S_ISREG(entry.mode):
+        yield from entry.chunks()
+    yield _padding(size)
 
 
 def _header(inode: int, mode: int, links: int, size: int, device: tuple[int, int], name: str) -> bytes:
