@@ -196,6 +196,6 @@ def clean(store: Store) -> list[str]:
     for name in listed.stdout.split():
         process.run(command(store, way, podman_arguments.remove(name)), env=env, timeout=60)
         ways.remove_cgroup(name)
-    if any(places(store).networks.iterdir()):
+    if any(places(store).networks.glob(f"{BRIDGE_NAME}.*")):
         process.run(command(store, way, ("network", "rm", BRIDGE_NAME)), env=env, timeout=60, check=False)
     return [f"Removed the container {name}, which no machine owned." for name in listed.stdout.split()]
