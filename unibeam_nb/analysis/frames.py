@@ -5,6 +5,7 @@ Everything here is a pure function of an :class:`~unibeam_nb.bench.journal.Exper
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -66,22 +67,30 @@ def require(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
 def samples_frame(exp: Experiment) -> pd.DataFrame:
     """Every sample, failed ones and warm-ups included; columns :data:`SAMPLES`, then factors and further values."""
-    marked = _outlying(exp)
-    factors = sorted({f"factor_{key}" for s in exp.samples for key in s.factors})
-    values = sorted({key for s in exp.samples for key in s.values})
-    rows = [{
-        "experiment": exp.name, "kind": s.kind, "row": row_of(s), "arm": s.arm,
-        "block": s.block, "order": s.order, "warmup": s.warmup, "ok": s.ok,
-        "started": s.started, "until": exp.until, "seconds": s.marks.get(exp.until) if s.ok else None,
-        "outlier": (row_of(s), s.order) in marked, "accelerator": s.accelerator, "host": s.host, "mem_mb": s.mem_mb,
-        "vcpus": s.vcpus, "load1": s.load1, "payload_bytes": s.memory.payload if s.memory else None,
-        "overhead_bytes": s.memory.overhead if s.memory else None,
-        "memory_bytes": s.memory.total if s.memory else None, "beam_bytes": s.memory.beam if s.memory else None,
-        "shipped_bytes": s.shipped_bytes, "unpacked_bytes": s.unpacked_bytes, "image_sha256": s.image_sha256,
-        "error": s.error, **{f"factor_{key}": value for key, value in s.factors.items()}, **s.values}
-        for s in exp.samples]
+    marked, until, samples = _outlying(exp), exp.until, exp.samples
+    rows, memories = [row_of(s) for s in samples], [s.memory for s in samples]
+    # Column by column: a row for each of 100,000 samples would be as many objects for the cycle collector to visit.
+    columns: dict[str, list[Any]] = {key: [getattr(s, key) for s in samples] for key in SAMPLES if key in _OWN}
+    columns |= {
+        "experiment": [exp.name] * len(samples), "row": rows, "until": [until] * len(samples),
+        "seconds": [s.marks.get(until) if s.ok else None for s in samples],
+        "outlier": [(row, s.order) in marked for row, s in zip(rows, samples, strict=True)],
+        "payload_bytes": [m.payload if m else None for m in memories],
+        "overhead_bytes": [m.overhead if m else None for m in memories],
+        "memory_bytes": [m.total if m else None for m in memories],
+        "beam_bytes": [m.beam if m else None for m in memories]}
+    factors = sorted({key for s in samples for key in s.factors})
+    values = sorted({key for s in samples for key in s.values})
+    columns |= {f"factor_{key}": [s.factors.get(key) for s in samples] for key in factors}
+    columns |= {key: [s.values.get(key) for s in samples] for key in values}
+    ordered = [*SAMPLES, *(f"factor_{key}" for key in factors), *values]
     whole = ("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes", "mem_mb")
-    return _tidy(rows, (*SAMPLES, *factors, *values), {"seconds": "float64"} | dict.fromkeys(whole, "Int64"))
+    return pd.DataFrame(columns, columns=ordered).astype(
+        {"seconds": "float64"} | dict.fromkeys(values, "float64") | dict.fromkeys(whole, "Int64"))
+
+
+_OWN = {field.name for field in dataclasses.fields(Sample)}
+"""The columns that a sample holds as they are."""
 
 
 def measured_frame(exp: Experiment, kind: str = "boot") -> pd.DataFrame:

@@ -190,14 +190,20 @@ class Plan:
         return next(alike, None)
 
     def without(self, names: frozenset[str]) -> Plan:
-        """The plan without the arms of these cases: an arm goes with the first of its cases that does.
+        """The plan without the arms of these cases: an arm goes with the first of its cases that does, and a factor
+        with the last arm that it touches.
 
         Raises UsageError when nothing, or no baseline, is left.
         """
         gone = {index for index, _ in enumerate(self.arms)
                 if any(case.name in names for case in _cases_of(self, index))}
         keep = [index for index in range(len(self.arms)) if index not in gone]
-        return dataclasses.replace(self, arms=tuple(self.arms[i] for i in keep),
+        arms = tuple(self.arms[i] for i in keep)
+        if self.stop is not None and not any(self.stop.baseline.split(" ")[0] == self.arm_names[i] for i in keep):
+            raise UsageError(f"The baseline {self.stop.baseline} cannot run here.",
+                             "Choose another one, or a fixed number of blocks.")
+        touching = tuple(f for f in self.factors if any(FACTORS[f.name][1](arm) for arm in arms))
+        return dataclasses.replace(self, arms=arms, factors=touching,
                                    labels=tuple(self.labels[i] for i in keep) if self.labels else ())
 
     def __str__(self) -> str:

@@ -139,10 +139,12 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 
 def parsed_lines(lines: Sequence[bytes]) -> Iterator[dict[str, Any] | None]:
     """The objects of many lines: whole chunks at once, line by line where a chunk has a bad one."""
+    import orjson
+
     for start in range(0, len(lines), _CHUNK):
         chunk = lines[start:start + _CHUNK]
         try:
-            values = json.loads(b"[" + b",".join(chunk) + b"]")
+            values = orjson.loads(b"[" + b",".join(chunk) + b"]")
         except ValueError:
             values = []
         # A line such as `1, 2` would shift those after it: then, too, each one is read for itself.

@@ -50,7 +50,7 @@ def images_of_cases(lab: Builds, plan: Plan, *, keep_going: bool) -> tuple[Plan,
                 absent.append(Absent(case.name, f"{error.message} {error.hint or ''}".strip()))
     if not absent:
         return plan, images, []
-    if not keep_going:
+    if not keep_going or not images:
         raise _cannot_run(plan, absent)
     left = plan.without(frozenset(a.arm for a in absent))
     for one in absent:

@@ -133,6 +133,13 @@ class Experiments(Builds):
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
         return write_report(chosen, path or Path(f"{chosen.name}.html"))
 
+    def export(self, form: str, experiment: str | Experiment | None = None, path: Path | None = None) -> Path:
+        """Write an experiment in a format that other programs read (``analysis.export.FORMATS``); returns where."""
+        from unibeam_nb.analysis.export import export
+
+        chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
+        return export(chosen, form, path)
+
 
 def _bounds(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
     """The ratio of two series and the ends of its interval, for the stop rule."""

@@ -213,7 +213,9 @@ def _start(seat: Seat, record: Record) -> Machine:
         record = dataclasses.replace(record, marks=tuple(watch.marks().values()), beam=memory_of(reader.values),
                                      ready=True)
         registry.write(seat.directory, record)
-    return Machine(seat.store, record, seat.directory)
+    machine = Machine(seat.store, record, seat.directory)
+    machine.spawned = spawned
+    return machine
 
 
 def _pipe(stack: ExitStack, output: IO[bytes]) -> int:

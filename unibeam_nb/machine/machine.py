@@ -29,6 +29,8 @@ class Machine:
     def __init__(self, store: Store, record: Record, directory: Path) -> None:
         self._store, self._record, self._directory = store, record, directory
         self._code = record.exit_code
+        self.spawned: float | None = None
+        """When its process was spawned, on this host's monotonic clock; known to whoever booted it."""
         self.console = Console(directory / CONSOLE, lambda: self.alive)
 
     @property

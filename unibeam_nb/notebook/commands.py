@@ -175,6 +175,13 @@ REPORT = Command(
     (Option(("-o", "--output"), "the file to write", "FILE", completes="files"),),
     examples=("report -o out/report.html",))
 
+EXPORT = Command(
+    "export", "write an experiment to a file that other programs read", (_EXPERIMENT,),
+    (Option(("--format",), "what to write; hyperfine: boot times as hyperfine --export-json writes them", "NAME",
+            choices=("hyperfine",)),
+     Option(("-o", "--output"), "the file to write", "FILE", completes="files")),
+    examples=("export --format hyperfine -o boot.json",))
+
 PS = Command("ps", "list the machines that run")
 
 LOGS = Command(
@@ -244,5 +251,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, PS, LOGS, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, EXPORT, PS, LOGS, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR,
+    KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

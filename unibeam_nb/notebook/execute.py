@@ -256,6 +256,13 @@ def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
     return Verdicts(name, target, lab.verdicts(name, target))
 
 
+def _export(lab: Lab, given: _Given) -> Saved:
+    form, output = given.text("format"), given.text("output")
+    if form is None:
+        raise UsageError("Say in which format to export.", "Write for example: export --format hyperfine")
+    return Saved(lab.export(form, given.text("experiment"), Path(output).expanduser() if output else None))
+
+
 def _kernel(lab: Lab, given: _Given) -> Kernels:
     action = given.text("action")
     for key, actions in _KERNEL_TAKES.items():
@@ -323,6 +330,7 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "bench": _bench,
     "chart": _chart,
     "report": _report,
+    "export": _export,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
     "eval": _eval,
