@@ -111,13 +111,13 @@ def test_a_process_that_ignores_the_request_is_killed(fresh_store: Store) -> Non
     child = process.spawn(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"],
                           stdout=subprocess.PIPE)
     assert child.stdout is not None
-    assert child.stdout.readline() == b"ready\n"
-    child.stdout.close()
-    children.adopt(child)
-    enter(fresh_store, "stubborn", running(child))
-    machine = find_machine(fresh_store, "stubborn")
-    machine.stop()
-    assert machine.exit_code == -signal.SIGKILL
+    with child.stdout as output:  # Open until the end: a shell that writes to nobody would end of that.
+        assert output.readline() == b"ready\n"
+        children.adopt(child)
+        enter(fresh_store, "stubborn", running(child))
+        machine = find_machine(fresh_store, "stubborn")
+        machine.stop()
+        assert machine.exit_code == -signal.SIGKILL
 
 
 def test_a_machine_is_found_by_name_or_the_beginning_of_its_id(
