@@ -7,7 +7,7 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks bench clean
+.PHONY: help demo test lab setup unit integration notebooks browser bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,7 +23,7 @@ setup:
 demo: setup
 	@$(BIN)/python scripts/demo.py
 
-test: setup unit integration notebooks
+test: setup unit integration notebooks browser
 
 unit: setup
 	@echo "==> unit tests"
@@ -39,6 +39,12 @@ integration: setup
 notebooks: setup
 	@echo "==> notebooks"
 	@$(BIN)/python -m pytest tests/notebooks -q
+
+# A real JupyterLab in a real browser; pictures of it are kept in out/browser/.
+browser: setup
+	@scripts/setup.sh --browser
+	@echo "==> browser tests (JupyterLab in Chromium)"
+	@$(BIN)/python -m pytest tests/browser -q
 
 lab: setup
 	@$(BIN)/jupyter lab $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) notebooks

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh            everything
 #   scripts/setup.sh --no-apt   the Python side only
+#   scripts/setup.sh --browser  what the browser tests need besides: Chromium, where apt has it
 set -eu
 cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
@@ -60,6 +61,16 @@ log=$(mktemp "${TMPDIR:-/tmp}/unibeam-setup.XXXXXX")
 # The log stays only where somebody may want to read it.
 trap '[ -s "$log" ] && [ "$done" != yes ] || rm -f "$log"' EXIT
 done=no
+if [ "${1:-}" = "--browser" ]; then
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || {
+        # Ubuntu has it as a snap only: there the tests are skipped until somebody installs it.
+        [ -n "$(apt-cache madison chromium 2>/dev/null)" ] || { done=yes; say "No package chromium here: browser tests will be skipped."; exit 0; }
+        wanted=chromium
+        install_packages
+    }
+    done=yes
+    exit 0
+fi
 if [ "${1:-}" != "--no-apt" ]; then
     if command -v apt-get >/dev/null 2>&1; then
         install_packages

@@ -13,6 +13,7 @@
  *                          unibeam.hostname=a.b       a dot keeps OTP from asking a port program for it
  *                          unibeam.env.KEY=VALUE      one more variable for the program
  *                          unibeam.off=poweroff|reboot  how the machine ends (the default is poweroff)
+ *                          unibeam.input              the program's standard input is the console
  *                          unibeam.snapshot           take orders on the console (see "snapshots" below)
  *                          unibeam.channel=PORT       ask on the console for a secret (see "the channel" below)
  *                          A word in double quotes may contain blanks.
@@ -73,7 +74,7 @@
 
 static struct {
 	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1], channel[8];
-	int reboot, snapshot;
+	int reboot, snapshot, input;
 	char *extra[MAX_WORDS];
 	int extras;
 } options;
@@ -244,6 +245,8 @@ static void read_options(void)
 			options.extra[options.extras++] = word + sizeof variable - 1;
 		else if (take(word, "unibeam.off=", off, sizeof off))
 			options.reboot = !strcmp(off, "reboot");
+		else if (!strcmp(word, "unibeam.input"))
+			options.input = 1;
 		else if (!strcmp(word, "unibeam.snapshot"))
 			options.snapshot = 1;
 		else if (!take(word, "unibeam.nonce=", options.nonce, sizeof options.nonce)
@@ -755,13 +758,19 @@ static void become_program(char **argv, const sigset_t *signals) __attribute__((
 static void become_program(char **argv, const sigset_t *signals)
 {
 	const char *home = getenv("HOME");
-	int null = open("/dev/null", O_RDONLY);
+	int null = options.input ? -1 : open("/dev/null", O_RDONLY);
+	struct termios console;
 
+	/* Whole lines; whoever types them has seen them already. */
+	if (options.input && !tcgetattr(0, &console)) {
+		console.c_lflag = ICANON;
+		tcsetattr(0, TCSANOW, &console);
+	}
 	sigprocmask(SIG_UNBLOCK, signals, NULL);
 	setsid();
 	if (home && chdir(home))
 		say("the program's home %s is not in the image (%s); build the image again.", home, strerror(errno));
-	/* The console is for reading what the program prints; what is typed there is nobody's. */
+	/* The console is for reading what the program prints; what is typed there is nobody's, unless it was asked for. */
 	if (null >= 0)
 		dup2(null, 0);
 	if (null > 2)

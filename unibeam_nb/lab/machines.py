@@ -37,11 +37,12 @@ class Running(Builds):
              accelerator: str = "auto", ports: tuple[str, ...] = (), http: str | None = None,
              until: str | None = None, deadline: float = 120.0, env: tuple[str, ...] = (),
              machine_name: str | None = None, resume: bool = False, dhcp: bool = False,
-             channel: bool = False) -> Machine:
+             channel: bool = False, shell: bool = False) -> Machine:
         """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given).
 
         With ``resume`` it is not booted but copied from a snapshot, which is taken where there is none yet. With
-        ``channel`` it can be talked to (``eval``, ``reload``, ``top``).
+        ``channel`` it can be talked to (``eval``, ``reload``, ``top``). With ``shell`` an Erlang shell reads what is
+        sent to it by :meth:`Machine.write`.
         """
         from unibeam_nb.machine import BootOptions
         from unibeam_nb.machine import boot as boot_machine
@@ -59,7 +60,7 @@ class Running(Builds):
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env), dhcp=dhcp,
-            channel=channel)
+            channel=channel, shell=shell)
         image = self._image(build, chosen.target, chosen.flavour, chosen.extras, chosen.runner)
         with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)

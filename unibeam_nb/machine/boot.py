@@ -22,7 +22,7 @@ from unibeam_nb.machine.diagnose import Evidence
 from unibeam_nb.machine.efi_arguments import EFI
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
-from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
+from unibeam_nb.machine.options import INPUT, SHELL_RUNNERS, BootOptions, Seat, Snapshot
 from unibeam_nb.machine.osv_arguments import OSV
 from unibeam_nb.machine.probe import Prober
 from unibeam_nb.machine.proc import ProcessId
@@ -56,6 +56,9 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
         raise UsageError(f"The kernel of {image.name} uses {image.processors} processor of {options.vcpus}.",
                          "Leave out --vcpus." if runner == "uml" else
                          "Leave out --vcpus, or build with a kernel for more: --kernel tiny+smp.")
+    if options.shell and (RESUME in arm.extras or runner not in SHELL_RUNNERS):
+        raise UsageError(f"{arm} has no shell.", "Leave out --shell, or boot it, without --resume, on one of "
+                         f"{', '.join(SHELL_RUNNERS)}.")
     with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
         accelerator = "native"
         if options.accelerator == ICOUNT:
@@ -131,7 +134,7 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
                     taken, opened)
         record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
                         datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat),
-                        channel=opened.host if opened else None)
+                        channel=opened.host if opened else None, shell=options.shell)
         registry.write(directory, record)
         if opened is not None:
             door.keep(directory, opened)
@@ -185,7 +188,9 @@ def _start(seat: Seat, record: Record) -> Machine:
         output = stack.enter_context((seat.directory / start.output).open("wb"))
         checkpoint()
         spawned = time.monotonic()
+        fed = seat.options.shell and seat.arm.runner != "qemu"
         child = process.spawn(start.argv, stdout=_pipe(stack, output) if start.piped else output,
+                              stdin=stack.enter_context(_input(seat)) if fed else subprocess.DEVNULL,
                               cwd=start.cwd or seat.directory, env=dict(start.env),
                               clean_env=start.clean_env, passes=start.passes)
         passed.close()
@@ -227,6 +232,19 @@ def _pipe(stack: ExitStack, output: IO[bytes]) -> int:
         os.close(reading)
     stack.callback(os.close, writing)
     return writing
+
+
+@contextmanager
+def _input(seat: Seat) -> Iterator[int]:
+    """The pipe that a program without a console of its own reads. The program holds both its ends, so that it never
+    ends and whoever writes later need not wait."""
+    path = seat.directory / INPUT
+    os.mkfifo(path, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _identity(child: subprocess.Popen[bytes]) -> ProcessId:

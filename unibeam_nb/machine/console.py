@@ -32,10 +32,15 @@ def plain(data: bytes) -> str:
 
 @dataclass
 class Console:
-    """The console of one machine, kept in ``path``. After a machine was removed its text stays readable here."""
+    """The console of the machine ``name``, kept in ``path``. After a machine was removed its text stays readable here.
+
+    ``write`` sends a line to its program; it is None where the program does not listen.
+    """
 
     path: Path
     alive: Callable[[], bool] = field(default=lambda: False, repr=False)
+    name: str = ""
+    write: Callable[[str], None] | None = field(default=None, repr=False)
     _kept: bytes | None = field(default=None, repr=False)
 
     def raw(self) -> bytes:

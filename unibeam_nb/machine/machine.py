@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import cgroup, children, qemu, registry, uml
+from unibeam_nb.machine import cgroup, children, keyboard, qemu, registry, uml
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
@@ -31,7 +31,8 @@ class Machine:
         self._code = record.exit_code
         self.spawned: float | None = None
         """When its process was spawned, on this host's monotonic clock; known to whoever booted it."""
-        self.console = Console(directory / CONSOLE, lambda: self.alive)
+        self.console = Console(directory / CONSOLE, lambda: self.alive, record.name,
+                               self.write if record.shell else None)
 
     @property
     def id(self) -> str:
@@ -163,6 +164,14 @@ class Machine:
         it shares with other copies of one snapshot."""
         guest = {"qemu": qemu, "uml": uml}.get(self._record.runner)
         return guest.touched(self._record, self._directory) if guest else None
+
+    def write(self, line: str) -> None:
+        """Send one line to the shell on its console. Raises MachineError where it has none, or does not run."""
+        if not self._record.shell:
+            raise MachineError(f"{self.name} has no shell.", "Boot it with --shell.")
+        if not self.alive:
+            raise MachineError(f"{self.name} is not running.", "Only a machine that runs can be written to.")
+        keyboard.send_line(self._directory, line)
 
     def stop(self) -> None:
         """End it with everything that belongs to it, and forget it; its console stays readable in this object.

@@ -12,6 +12,16 @@ from unibeam_nb.machine.door import Door
 from unibeam_nb.model import ACCELERATORS, PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
 
+SHELL_FLAGS = "-user user -s shell start"
+"""Behind everything else on the emulator's command line (erl(1) on ERL_ZFLAGS): the input that ``-noinput`` took away,
+and a shell that reads it. It has no terminal and needs none: lines come whole."""
+
+SHELL_RUNNERS = ("qemu", "podman", "crun", "process")
+"""The runners that can be asked for a shell."""
+
+INPUT = "console.in"
+"""A pipe in the machine's directory that is its program's standard input, where that is no virtual console."""
+
 UNTIL = ("app", "http")
 """The marks a boot can wait for."""
 
@@ -24,7 +34,8 @@ class BootOptions:
     the image's own ports. ``until`` is the mark that ends the boot, ``deadline`` the seconds it may take
     from ``spawn``. ``env`` is added to the program's environment. ``mem_mb`` is in MiB, as QEMU counts.
     With ``dhcp`` a virtual machine asks for its address. With ``channel`` the running program can be talked to
-    (guest/unibeam_channel.erl).
+    (guest/unibeam_channel.erl). With ``shell`` the program's standard input is the console, and an Erlang shell reads
+    it.
     Raises UsageError when a value makes no sense.
     """
 
@@ -38,6 +49,7 @@ class BootOptions:
     env: tuple[tuple[str, str], ...] = ()
     dhcp: bool = False
     channel: bool = False
+    shell: bool = False
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:
@@ -117,6 +129,8 @@ class Seat:
             # Erlang's clock stays unsettled until the copy knows the time (the ERTS User's Guide on time warp modes).
             flags += " +C single_time_warp"
         schedulers = {"ERL_AFLAGS": flags}
+        if self.options.shell:
+            schedulers["ERL_ZFLAGS"] = SHELL_FLAGS
         port = self.ports[:1]
         shown = {PORT_VARIABLE: str(port[0][1] if self.arm.own_network else port[0][0])} if port else {}
         return schedulers | shown | dict(self.options.env)

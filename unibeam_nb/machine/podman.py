@@ -113,7 +113,7 @@ def prepare(seat: Seat) -> Start:
         reference, container_name(seat.id), owner(seat.store), launch.argv(IMAGE_ROOT, IMAGE_STATE),
         launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
         directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb,
-        network=_network(seat, way), private=tuple(seat.private))
+        network=_network(seat, way), private=tuple(seat.private), shell=seat.options.shell)
     return Start(command(seat.store, way, words), CONSOLE, tuple((env | seat.private).items()))
 
 

@@ -68,19 +68,19 @@ def pull(layout: Path, policy: Path) -> tuple[str, ...]:
 
 def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str, str], *,
         directory: Path | None = None, cgroups: bool = True, mem_mb: int | None = None,
-        network: Sequence[str] = HOST, private: Sequence[str] = ()) -> tuple[str, ...]:
+        network: Sequence[str] = HOST, private: Sequence[str] = (), shell: bool = False) -> tuple[str, ...]:
     """Run ``argv`` in the foreground; the container is removed when it ends.
 
     ``owner`` says whose registry of machines it belongs to. ``directory`` is where the pids of the container and
     its monitor are left. ``mem_mb`` is a limit in MiB, which cannot be kept without ``cgroups``; the cgroup
     lies in one named like the container, which is removed with it. ``private`` are variables that podman takes from its
-    own environment, since a command line is for everybody to read.
+    own environment, since a command line is for everybody to read. With ``shell`` standard input is handed on.
     """
     limit = ("--memory", f"{mem_mb}m", "--memory-swap", f"{mem_mb}m") if cgroups and mem_mb else ()
     pids = () if directory is None else ("--pidfile", str(directory / PIDFILE),
                                          "--conmon-pidfile", str(directory / CONMON_PIDFILE))
     return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", *network,
-            "--log-driver", "none",
+            "--log-driver", "none", *(("--interactive",) if shell else ()),
             *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids,
             *variables(env, private), "--workdir", IMAGE_STATE,
             "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])

@@ -42,7 +42,7 @@ def prepare(seat: Seat) -> Start:
                   options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), image.platform,
                   tsc.tsc_khz(seat.store) if emulated else None,
                   "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
-                  seat.door.guest if seat.door else None, root)
+                  seat.door.guest if seat.door else None, root, options.shell)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

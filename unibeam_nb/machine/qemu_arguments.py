@@ -80,7 +80,7 @@ class Guest:
     ``snapshot`` is ``taken`` where the guest's RAM is to be kept in the file :data:`RAM`, and ``resumed`` where
     that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
     its address. ``channel`` is the port inside at which the program is to be talked to; PID 1 asks for its secret on
-    the console.
+    the console. With ``shell`` the program reads the console.
     """
 
     kernel: Path
@@ -97,6 +97,7 @@ class Guest:
     dhcp: bool = False
     channel: int | None = None
     root: Path | None = None
+    shell: bool = False
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -108,7 +109,7 @@ def kernel_command_line(guest: Guest) -> str:
     address = DHCP if guest.dhcp else GUEST_ADDRESS
     disk = (*ROOT_WORDS[guest.platform], *READ_ONLY_ROOT) if guest.root else ()
     words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *disk, *_clock_words(guest),
-             *(["unibeam.snapshot"] if guest.snapshot else []),
+             *(["unibeam.snapshot"] if guest.snapshot else []), *(["unibeam.input"] if guest.shell else []),
              *told(guest.nonce, guest.variables, address, guest.channel)]
     line = " ".join(words)
     if len(line) > LONGEST_CMDLINE:

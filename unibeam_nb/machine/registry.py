@@ -31,7 +31,7 @@ class Record:
     ``started`` is ISO 8601 in UTC; ``ports`` are pairs (host, guest); ``beam`` is bytes as in Memory.beam;
     ``keeper`` is the process that boots it while ``ready`` is not yet true; ``way`` is what a container
     runner settled on to make containers work on this host; ``channel`` is the port on 127.0.0.1 at which the running
-    program can be talked to, where it can.
+    program can be talked to, where it can. With ``shell`` its console takes input.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Record:
     exit_code: int | None = None
     ready: bool = False
     channel: int | None = None
+    shell: bool = False
 
     @property
     def runner(self) -> str:

@@ -112,6 +112,7 @@ BOOT = Command(
      _HTTP, _UNTIL, _DEADLINE,
      Option(("--env",), "an environment variable of the program", "KEY=VALUE", "list"),
      Option(("--as",), "what to call the machine", "NAME"),
+     Option(("--shell",), "an Erlang shell on its console, which then takes input", kind="switch"),
      Option(("--resume",), "copy a machine that is up already instead of booting one; the first time takes the "
             "snapshot", kind="switch"),
      Option(("--dhcp",), "let a virtual machine ask the network for its address; else it has a fixed one at once",
@@ -217,6 +218,11 @@ TOP = Command(
      Option(("--seconds",), "how long to watch them", "SECONDS", "number")),
     examples=("top hello", "top hello --by reductions --seconds 2"))
 
+CONSOLE = Command(
+    "console", "show a machine's console live; with --shell at its boot it takes input",
+    (_MACHINE,),
+    examples=("console hello",))
+
 STOP = Command(
     "stop", "stop a machine",
     (Positional("machine", "a machine's name or the start of its id", completes="machines"),),
@@ -251,6 +257,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, EXPORT, PS, LOGS, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR,
+    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, EXPORT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR,
     KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -6,6 +6,7 @@ chart. :func:`register` tells IPython about them; :func:`to_text` is what the sh
 
 from __future__ import annotations
 
+import importlib
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.lab import Build, Machines
     from unibeam_nb.machine import Machine
+    from unibeam_nb.machine.console import Console
     from unibeam_nb.release.shake.report import Shaking
 
 CONSOLE_LINES = 40
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def release_sheet(release: Release) -> Sheet:
@@ -244,12 +248,21 @@ def saved_sheet(saved: Saved) -> Sheet:
     return Sheet(f"Wrote {saved.path} ({format_bytes(saved.path.stat().st_size)}).", links=links)
 
 
+def console_sheet(console: Console) -> Sheet:
+    said = console.tail(CONSOLE_LINES)
+    title = f"Console of {console.name}" if console.name else "Console"
+    if not said:
+        return Sheet(f"{title}: nothing yet.")
+    return Sheet("", (), (Folded(f"{title}, its last lines", "\n".join(said)),))
+
+
 SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.model", "Release"): release_sheet,
     ("unibeam_nb.model", "Image"): image_sheet,
     ("unibeam_nb.lab.builds", "Build"): build_sheet,
     ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
+    ("unibeam_nb.machine.console", "Console"): console_sheet,
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
     ("unibeam_nb.bench.preview", "Preview"): preview_sheet,
     ("unibeam_nb.doctor", "Diagnosis"): diagnosis_sheet,
@@ -265,6 +278,13 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.notebook.results", "Saved"): saved_sheet,
 }
 """The nouns that have a sheet, by module and class."""
+
+
+WIDGETS: dict[tuple[str, str], str] = {
+    ("unibeam_nb.machine.console", "Console"): "unibeam_nb.notebook.widgets.console:ConsoleWidget",
+}
+"""The nouns that are live in a notebook: what is called with the noun to make the widget. Beside it a bundle of MIME
+types still holds the sheet as HTML and text, for whatever knows no widgets (nbconvert, GitHub, a text view)."""
 
 
 def sheet_of(value: Any) -> Sheet | None:
@@ -289,12 +309,15 @@ def register(shell: Any) -> None:
     for (module, name), make in SHEETS.items():
         formatters["text/html"].for_type_by_name(module, name, _html_of(make))
         formatters["text/plain"].for_type_by_name(module, name, _pretty_of(make))
+    if getattr(shell, "kernel", None) is not None:
+        for (module, name), widget in WIDGETS.items():
+            shell.display_formatter.mimebundle_formatter.for_type_by_name(module, name, _bundle_of(widget))
 
 
 def unregister(shell: Any) -> None:
     """Undo :func:`register`."""
-    for form in ("text/html", "text/plain"):
-        formatter = shell.display_formatter.formatters[form]
+    formatters = shell.display_formatter.formatters
+    for formatter in (formatters["text/html"], formatters["text/plain"], shell.display_formatter.mimebundle_formatter):
         for key in SHEETS:
             formatter.deferred_printers.pop(key, None)
             for kind in [k for k in formatter.type_printers if (k.__module__, k.__qualname__) == key]:
@@ -312,3 +335,12 @@ def _pretty_of(make: Callable[[Any], Sheet]) -> Callable[[Any, Any, bool], None]
         printer.text(repr(value) if cycle or nested else as_text(make(value)))
 
     return show
+
+
+def _bundle_of(widget: str) -> Callable[..., dict[str, Any]]:
+    def bundle(value: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        module, _, name = widget.partition(":")
+        made = getattr(importlib.import_module(module), name)(value)
+        return {WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": made.model_id}}
+
+    return bundle

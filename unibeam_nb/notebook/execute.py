@@ -118,7 +118,7 @@ def _boot(lab: Lab, given: _Given) -> Any:
         accelerator=_accelerator(given), ports=given.many("port"), http=given.text("http"),
         until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
         machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"),
-        channel=given.switch("channel"))
+        channel=given.switch("channel"), shell=given.switch("shell"))
 
 
 def _accelerator(given: _Given) -> str:
@@ -333,6 +333,7 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "export": _export,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
+    "console": lambda lab, given: lab.machine(given.required("machine")).console,
     "eval": _eval,
     "reload": _reload,
     "top": lambda lab, given: lab.top(given.required("machine"), by=given.value("by", "memory"),

@@ -1,0 +1,184 @@
+"""A real JupyterLab in a real browser: Debian's Chromium, steered by Playwright.
+
+Screenshots of every test are kept under ``out/browser/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from unibeam_nb.machine import machines
+from unibeam_nb.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "out" / "browser"
+
+QUIET = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
+         "docmanager-extension/plugin": {"autosave": False},
+         "notebook-extension/tracker": {"windowingMode": "none"}}
+"""Settings of JupyterLab: nothing asks, nothing fetches from the network, all cells are in the page."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A running JupyterLab over a directory of its own."""
+
+    def __init__(self, directory: Path, store: Store) -> None:
+        self.directory, self.home = directory / "work", directory / "home"
+        for path in (self.directory, self.home):
+            path.mkdir(parents=True)
+        store.cache.mkdir(parents=True, exist_ok=True)
+        (self.home / "cache").symlink_to(store.cache)
+        settings = directory / "settings"
+        for name, values in QUIET.items():
+            path = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values))
+        self.port, self.token = free_port(), secrets.token_hex(16)
+        self.log = directory / "jupyter.log"
+        environment = os.environ | {
+            "UNIBEAM_HOME": str(self.home), "JUPYTERLAB_SETTINGS_DIR": str(settings), "PYTHONPATH": str(ROOT),
+            "JUPYTERLAB_WORKSPACES_DIR": str(directory / "workspaces"), "IPYTHONDIR": str(directory / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(directory / "config"), "JUPYTER_RUNTIME_DIR": str(directory / "runtime"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        words = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",
+                 f"--IdentityProvider.token={self.token}", "--allow-root", f"--ServerApp.root_dir={self.directory}",
+                 "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.port_retries=0"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=self.directory)
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=2).close()
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()[-3000:]}")
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}?token={self.token}"
+
+    @property
+    def machines(self) -> list[Any]:
+        return machines(Store(self.home / "cache", self.home / "state"))
+
+    def stop(self) -> None:
+        for machine in self.machines:
+            machine.stop()
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("lab"), store)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        pytest.skip("no chromium here: make browser installs it where apt has it")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
+
+
+class Notebook:
+    """One notebook open in JupyterLab."""
+
+    def __init__(self, page: Page, server: Server, name: str) -> None:
+        self.page, self.server, self.name = page, server, name
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if "[anywidget]" in message.text else None)
+
+    def open(self) -> Notebook:
+        self.page.goto(self.server.url(f"lab/tree/{self.name}"))
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+        # A kernel that is ready says so in the notebook's toolbar.
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=90_000)
+        return self
+
+    def cell(self, index: int) -> Any:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def start(self, index: int) -> Any:
+        """Run a cell and return it at once."""
+        self.page.evaluate("""index => {
+            const book = window.jupyterapp.shell.currentWidget.content;
+            book.activeCellIndex = index;
+            book.deselectAll();
+            window.jupyterapp.commands.execute('notebook:run-cell');
+        }""", index)
+        return self.cell(index)
+
+    def finished(self, index: int, timeout: float = 120) -> Any:
+        """Wait for a cell's end and return it."""
+        self.page.wait_for_function("""index => {
+            const cell = window.jupyterapp.shell.currentWidget.content.widgets[index];
+            return cell.model.executionState === 'idle' && cell.model.executionCount !== null;
+        }""", arg=index, timeout=timeout * 1000)
+        return self.cell(index)
+
+    def run(self, index: int, timeout: float = 120) -> Any:
+        self.start(index)
+        return self.finished(index, timeout)
+
+    def save(self) -> nbformat.NotebookNode:
+        self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        time.sleep(0.5)
+        return nbformat.read(self.server.directory / self.name, as_version=4)
+
+    def picture(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@pytest.fixture
+def notebook(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Makes a notebook of cells and opens it; a last screenshot is kept whatever happens."""
+    context = browser.new_context(viewport={"width": 1300, "height": 1400})
+    made: list[Notebook] = []
+
+    def make(*cells: str) -> Notebook:
+        name = f"{request.node.name}.ipynb"
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+                                        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        nbformat.write(book, server.directory / name)
+        made.append(Notebook(context.new_page(), server, name).open())
+        return made[-1]
+
+    yield make
+    for book in made:
+        book.picture(request.node.name)
+        assert book.errors == []
+    context.close()

@@ -1,0 +1,62 @@
+"""The console of a machine, in a page."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+SETUP = "%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'"
+
+TALKER = """%%unibeam build talker
+-module(talker).
+-export([start/0]).
+start() ->
+    io:format("<img src=x onerror=document.title=1> <b>bold</b>~n"),
+    io:format("\\e]8;;http://evil.example/\\e\\\\click here\\e]8;;\\e\\\\~n"),
+    io:format("\\e]0;owned\\a\\e]52;c;b3duZWQ=\\a\\e[c\\e[>c\\e[6n\\e]10;?\\a\\eP$qm\\e\\\\~n"),
+    io:format("ready to listen~n"),
+    {ok, spawn_link(fun() -> receive never -> ok end end)}.
+"""
+
+
+def text_of(cell: Any) -> str:
+    return str(cell.locator(".xterm-rows").first.inner_text()).replace("\xa0", " ")
+
+
+def wait_for(cell: Any, pattern: str, seconds: float = 20) -> str:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if cell.locator(".xterm-rows").count() and re.search(pattern, text := text_of(cell)):
+            return text
+        time.sleep(0.1)
+    raise AssertionError(f"{pattern!r} did not appear in: {text_of(cell)}")
+
+
+def test_a_console_fills_takes_input_and_draws_nothing_but_text(notebook: Any) -> None:
+    book = notebook(SETUP, TALKER, "machine = %unibeam boot talker --shell", "%unibeam console talker",
+                    "machine.console", "machine.stop()")
+    book.run(0)
+    book.run(1)
+    book.run(2)
+    cell = book.run(3)
+    text = wait_for(cell, "ready to listen")
+    assert "<img src=x onerror=document.title=1> <b>bold</b>" in text
+    assert cell.locator("img").count() == 0
+    assert "owned" not in book.page.title()
+    assert cell.locator(".xterm a, .xterm-link").count() == 0
+
+    cell.locator(".xterm").click()
+    book.page.keyboard.type("lists:sum([20, 22]).")
+    book.page.keyboard.press("Enter")
+    wait_for(cell, r"(?m)^(\d+> )?42$")
+    again = book.run(4)
+    wait_for(again, "42")
+    book.picture("console-typed")
+
+    book.cell(3).locator("input[type=search]").fill("listen")
+    book.cell(3).locator("button", has_text="Next").click()
+    assert book.cell(3).locator(".bar [role=status]").inner_text() == ""
+    book.run(5)
+    book.page.wait_for_function("""() => [...document.querySelectorAll('.unibeam-console .state')]
+        .every(state => state.textContent.startsWith('ended'))""")
