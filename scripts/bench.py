@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+import bench_probes
 import nbformat
 from matplotlib.image import imread, imsave
 from numpy import concatenate, full
@@ -95,13 +96,20 @@ def main(blocks: int) -> None:
         return lab.bench("hello", arms=ARMS[:1], against=ARMS[1:], blocks=blocks, http="/")
 
     exp = carry_out(Job("bench", measure), TerminalView())
+    further = carry_out(Job("bench", lambda: bench_probes.measure(lab, quickstart_source(), min(blocks, 8))),
+                        TerminalView())
     for directory in ("notebooks/data", "docs"):
         (ROOT / directory).mkdir(exist_ok=True)
     shutil.copyfile(exp.path, ROOT / "notebooks" / "data" / "hello.jsonl")
     figure(exp, ROOT / "docs" / "quickstart.png")
     page = ROOT / "BENCHMARKS.md"
+    for name, made in further.items():
+        shutil.copyfile(made.path, ROOT / "notebooks" / "data" / f"{name}.jsonl")
     text = page.read_text(encoding="utf-8")
-    page.write_text(text[:text.index(BEGIN)] + summary(exp) + text[text.index(END) + len(END):], encoding="utf-8")
+    for begin, end, fresh in ((BEGIN, END, summary(exp)),
+                              (bench_probes.BEGIN, bench_probes.END, bench_probes.section(further))):
+        text = text[:text.index(begin)] + fresh + text[text.index(end) + len(end):]
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
