@@ -142,7 +142,7 @@ def test_factors_have_rows_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("kind", "hint"), [
-    ("density", "It holds samples of: boot. Measure copies: %unibeam bench NAME --copies 1,4,16"),
+    ("density", "It holds samples of: boot. Measure copies: %unibeam bench NAME --density 1,4,16"),
     ("minimum", "It holds samples of: boot. Search for it: %unibeam bench NAME --min-memory"),
     ("steady", "It holds samples of: boot. Measure under load: %unibeam bench NAME --steady")])
 def test_a_chart_of_what_was_not_measured_is_refused(kind: str, hint: str) -> None:

@@ -42,7 +42,9 @@ class Chart:
 
     def _render(self, form: str) -> bytes:
         stream = io.BytesIO()
-        self.figure.savefig(stream, format=form, bbox_inches="tight", dpi=144)
+        # What the layout was told to leave alone, a tight box would cut off.
+        apart = any(not part.get_in_layout() for axes in self.figure.axes for part in axes.get_children())
+        self.figure.savefig(stream, format=form, bbox_inches=None if apart else "tight", dpi=144)
         return stream.getvalue()
 
     def save(self, path: Path) -> Path:

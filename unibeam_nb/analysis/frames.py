@@ -16,7 +16,7 @@ from unibeam_nb.analysis.rows import row_of, rows_of
 from unibeam_nb.bench.checks import outliers
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
-from unibeam_nb.model import MARKS, Image, Sample
+from unibeam_nb.model import KINDS, MARKS, Image, Sample
 
 SAMPLES = ("experiment", "kind", "row", "arm", "block", "order", "warmup", "ok", "started", "until", "seconds",
            "outlier", "accelerator", "host", "mem_mb", "vcpus", "load1", "payload_bytes", "overhead_bytes",
@@ -51,7 +51,7 @@ _GROUP_OF = {"linux kernel": "Linux kernel", "kernel modules": "kernel modules",
 HOW_TO_MEASURE = {
     "boot": "Measure boots: %unibeam bench NAME -n 10",
     "steady": "Measure under load: %unibeam bench NAME --steady",
-    "density": "Measure copies: %unibeam bench NAME --copies 1,4,16",
+    "density": "Measure copies: %unibeam bench NAME --density 1,4,16",
     "minimum": "Search for it: %unibeam bench NAME --min-memory"}
 """How samples of each kind come to be."""
 
@@ -228,7 +228,7 @@ def accelerators(samples: Iterable[Sample]) -> dict[str, tuple[str, ...]]:
     """Which accelerators each arm ran under; more than one means that its samples do not belong together."""
     seen: dict[str, set[str]] = {}
     for s in samples:
-        if s.ok:
+        if s.ok and s.kind in KINDS:
             seen.setdefault(s.arm, set()).add(s.accelerator)
     return {arm: tuple(sorted(names)) for arm, names in seen.items()}
 

@@ -20,12 +20,14 @@ from markupsafe import Markup
 from unibeam_nb.analysis.charts import CHARTS, possible
 from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
 from unibeam_nb.analysis.intervals import Interval, median_interval
+from unibeam_nb.analysis.probed import probed_tables
 from unibeam_nb.analysis.stats import comparisons
 from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line, resumed_line
 from unibeam_nb.bench.checks import after
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.preview import describe
 from unibeam_nb.errors import BenchError
+from unibeam_nb.model import KINDS
 from unibeam_nb.store import disk_errors, write_atomically
 from unibeam_nb.units import format_bytes, format_seconds
 
@@ -37,9 +39,9 @@ TITLES = {"boot": "Boot time", "ecdf": "Distribution of boot times", "stages": "
 
 
 def write_report(exp: Experiment, path: Path) -> Path:
-    """Write the report and return where it is. Raises BenchError when no boot succeeded at all; samples that
+    """Write the report and return where it is. Raises BenchError when nothing was measured at all; samples that
     do not belong together are reported without comparisons, and the report says why."""
-    if not exp.measured:
+    if not any(exp.measured_of(kind) for kind in KINDS):
         first = exp.failed[0].error.splitlines()[0] if exp.failed and exp.failed[0].error else "there is no sample yet"
         raise BenchError(f"No boot of {exp.name} succeeded, so there is nothing to report.", f"The first one: {first}")
     environment = jinja2.Environment(
@@ -97,7 +99,7 @@ def _facts(exp: Experiment) -> dict[str, Any]:
         "charts": [(TITLES[kind], inline_svg(exp, kind), words(exp)) for kind in possible(exp)
                    for words in CHARTS[kind][1:]],
         "loud": emulation_line(exp), "resumed": resumed_line(exp), "ends": ENDS[exp.until],
-        "arms": _arms(exp), "compared": compared,
+        "arms": _arms(exp) if exp.measured else [], "probed": probed_tables(exp), "compared": compared,
         "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen),
         "stage_names": [STAGE_NAMES[name] for name in seen],
         "concerns": after(exp.samples, exp.plan, int(host["cores"])), "failed": exp.failed, "notes": exp.notes,

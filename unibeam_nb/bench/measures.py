@@ -99,7 +99,8 @@ def _attempt(setting: Setting, slot: Slot, size: int, before: Sequence[Sample], 
     plan, options = setting.plan, setting.options(slot)
     plenty = next((s.marks[plan.until] for s in before if _try(s) == Try(options.mem_mb, True)), None)
     patience = plan.deadline if plenty is None else minimum.deadline(plenty, plan.deadline)
-    about = {**about, "kind": TRY, "mem_mb": size if slot.arm.runner in VIRTUAL else None, "ok": True}
+    about = {**about, "kind": TRY, "mem_mb": size if slot.arm.runner in VIRTUAL else None, "ok": True,
+             "accelerator": next((s.accelerator for s in before if s.accelerator), "")}
     values = {"limit_bytes": float(size << 20)}
     try:
         machine = setting.start(slot, dataclasses.replace(options, mem_mb=size, deadline=patience))

@@ -157,7 +157,15 @@ def experiment_sheet(experiment: Experiment) -> Sheet:
     notes = [Folded(f"Notes ({len(experiment.notes)})", "\n".join(experiment.notes))] if experiment.notes else []
     failures = "\n".join(f"{s.case}, block {s.block}: {s.error}" for s in experiment.failed)
     failed = [Folded(f"Failed boots ({len(experiment.failed)})", failures)] if failures else []
-    return Sheet(f"Experiment {experiment.name}", tuple(facts), (table, *failed, *notes))
+    boots = [table] if "boot" in experiment.plan.kinds else []
+    return Sheet(f"Experiment {experiment.name}", tuple(facts), (*boots, *_probed(experiment), *failed, *notes))
+
+
+def _probed(experiment: Experiment) -> list[Table]:
+    from unibeam_nb.analysis.probed import probed_tables
+
+    return [Table(probed.head, probed.rows, numeric=frozenset(range(1, len(probed.head))))
+            for probed in probed_tables(experiment)]
 
 
 def preview_sheet(preview: Preview) -> Sheet:

@@ -103,5 +103,12 @@ def _load(frame: pd.DataFrame) -> str:
     connections, seconds = int(frame["connections_count"].iloc[0]), float(frame["load_s"].median())
     errors = int(frame["errors_count"].sum())
     wrong = f"; {errors} answers were errors" if errors else "; every answer was good"
-    return (f"{connections} connections that each ask again at once, for {seconds:.0f} s a load, from the same host"
-            f"{wrong}; latency in figures: median / 99 %")
+    return (f"{connections} connections that each ask again at once, for {seconds:.0f} s a load, from {_cores(frame)} on "
+            f"the same host{wrong}; latency in figures: median / 99 %")
+
+
+def _cores(frame: pd.DataFrame) -> str:
+    """Whence the load came, as far as the journal tells."""
+    if "load_cores_count" not in frame or frame["load_cores_count"].isna().all():
+        return "some core"
+    return "a core of its own" if (frame["load_cores_count"] > 0).all() else "the machine's own cores"
