@@ -103,8 +103,8 @@ def _load(frame: pd.DataFrame) -> str:
     connections, seconds = int(frame["connections_count"].iloc[0]), float(frame["load_s"].median())
     errors = int(frame["errors_count"].sum())
     wrong = f"; {errors} answers were errors" if errors else "; every answer was good"
-    return (f"{connections} connections that each ask again at once, for {seconds:.0f} s a load, from {_cores(frame)} on "
-            f"the same host{wrong}; latency in figures: median / 99 %")
+    return (f"{connections} connections that each ask again at once, for {seconds:.0f} s a load, from "
+            f"{_cores(frame)} on the same host{wrong}; latency in figures: median / 99 %")
 
 
 def _cores(frame: pd.DataFrame) -> str:
