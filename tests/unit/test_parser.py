@@ -155,3 +155,19 @@ def test_no_arrangement_of_flags_ends_in_anything_but_a_request_or_a_sentence(na
 def test_every_line_splits_into_words_or_is_refused_in_a_sentence(line: str) -> None:
     with contextlib.suppress(UsageError):
         assert all(isinstance(word, str) for word in split_line(line))
+
+
+@pytest.mark.parametrize(("line", "steady", "density"), [
+    ("bench hello", None, ()), ("bench hello --steady", 5, ()),
+    ("bench hello --steady 10 --density 1,2", 10, ("1", "2")),
+    ("bench hello --density --steady=3", 3, ("1", "4", "16", "32"))])
+def test_a_flag_may_stand_alone(line: str, steady: int | None, density: tuple[str, ...]) -> None:
+    values = parse(line.split()).values
+    assert (values["steady"], values["density"]) == (steady, density)
+    assert values["name"] == "hello"
+
+
+def test_a_flag_that_may_stand_alone_takes_no_name() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(["bench", "--steady", "hello"])
+    assert caught.value.message == "--steady takes a whole number, not 'hello'."

@@ -171,3 +171,41 @@ def test_counted_boots_end_with_app_and_are_compared_with_their_like() -> None:
     with pytest.raises(UsageError) as refused:
         resolve(make_plan("hello", (linux,), accelerator="icount", until="http"), (8080,))
     assert refused.value.message == "Where instructions are counted, no answer is timed."
+
+
+@pytest.mark.parametrize(("arm", "message", "hint"), [
+    ("release@process", "Nothing limits the memory of release@process.",
+     "Seek the minimum of machines and containers."),
+    ("linux+tiny+resume@qemu",
+     "linux+tiny+resume@qemu is a copy of a machine, which needs what booting that one needs.",
+     "Seek the minimum without +resume."),
+    ("oci+scratch+restore@crun",
+     "oci+scratch+restore@crun is a copy of a machine, which needs what booting that one needs.",
+     "Seek the minimum without +restore.")])
+def test_the_least_memory_is_sought_of_what_has_one(arm: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_plan("hello", (Arm.parse(arm),), kinds=("minimum",))
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_a_plan_of_every_kind_is_read_counted_and_scheduled() -> None:
+    plan = plan_from_toml('arms = ["linux@qemu", "oci+scratch@crun"]\n'
+                          'kinds = ["boot", "steady", "density", "minimum"]\n'
+                          "load_s = 3\nconnections = 2\ncopies = [1, 4]\nblocks = 2\nwarmup = 0\n", source="hello")
+    assert (plan.load_s, plan.connections, plan.copies) == (3, 2, (1, 4))
+    slots = schedule(plan)
+    assert len(slots) == plan.boots == 2 * 2 * 5
+    assert len({slot.key for slot in slots}) == len(slots)
+    assert sorted({slot.copies for slot in slots if slot.kind == "density"}) == [1, 4]
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("copies = [1, 0]", "Line 2: copies = (1, 0) makes no sense."),
+    ("copies = [1, 1]", "Line 2: copies = (1, 1) makes no sense."),
+    ('copies = "4"', "Line 2: copies is not a list of whole numbers."),
+    ("load_s = 0", "Line 2: load_s = 0 makes no sense."),
+    ("connections = 2000", "Line 2: connections = 2000 makes no sense.")])
+def test_a_load_and_copies_that_make_no_sense_are_told(line: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan_from_toml(f'arms = ["linux@qemu"]\n{line}\n', source="hello")
+    assert caught.value.message == message

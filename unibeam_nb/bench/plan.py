@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from unibeam_nb.arms import RESUME, Arm
+from unibeam_nb.arms import RESTORE, RESUME, Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.model import ACCELERATORS, ICOUNT, KINDS, Probe, case_name
 
@@ -309,7 +309,7 @@ def _check_stop(plan: Plan, stop: Stop) -> None:
 
 def has_limit(arm: Arm) -> bool:
     """Whether this arm has a memory of its own, of which the least that will do can be sought."""
-    return arm.runner != "process" and RESUME not in arm.extras
+    return arm.runner != "process" and not {RESUME, RESTORE} & set(arm.extras)
 
 
 def _check_minimum(plan: Plan) -> None:
@@ -318,7 +318,7 @@ def _check_minimum(plan: Plan) -> None:
             raise Misfit("arms", f"Nothing limits the memory of {arm}.", "Seek the minimum of machines and containers.")
         if not has_limit(arm):
             raise Misfit("arms", f"{arm} is a copy of a machine, which needs what booting that one needs.",
-                         f"Seek the minimum without +{RESUME}.")
+                         f"Seek the minimum without +{RESUME if RESUME in arm.extras else RESTORE}.")
     if any(factor.name == "mem_mb" for factor in plan.factors):
         raise Misfit("factors", "The least memory cannot be sought in several memories.", "Do not vary mem_mb.")
 
