@@ -30,9 +30,10 @@ from unibeam_nb.notebook.live import TerminalView, carry_out
 from unibeam_nb.units import format_bytes, format_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
-ARMS = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+small+lean@qemu",
-        "linux+tiny+lean+resume@qemu", "oci+scratch@podman", "oci+slim@podman", "oci+scratch@crun",
-        "oci+scratch+lean@crun", "release@process")
+ARMS = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+shake+lean@qemu",
+        "linux+tiny+small+shake+lean@qemu", "linux+tiny+shake+lean+resume@qemu", "oci+scratch@podman",
+        "oci+slim@podman", "oci+scratch@crun", "oci+scratch+lean@crun", "oci+scratch+shake+lean@crun",
+        "release@process")
 BEGIN, END = "<!-- figures: made by make bench -->", "<!-- end of figures -->"
 
 
