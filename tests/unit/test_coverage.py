@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from unibeam_nb.analysis.compare import shift_bounds, shift_ratio
 from unibeam_nb.analysis.intervals import difference_p, holm, median_bounds, ratio_interval, superiority
 
 SIZES = (10, 15, 30)
@@ -101,3 +102,14 @@ def test_a_family_of_five_equal_arms_holds_a_difference_in_5_of_100_experiments_
         false += any(is_out[family] and one <= 0.05 for is_out, one in zip(outside, adjusted, strict=True))
     uncorrected = float((np.array(outside) & (p <= 0.05)).any(axis=0).mean())
     assert false / families <= 0.05 < uncorrected
+
+
+@pytest.mark.parametrize(("m", "n"), [(10, 10), (15, 30), (30, 30)])
+def test_the_ratio_of_two_experiments_is_held_too(m: int, n: int) -> None:
+    chance = np.random.default_rng(7 + m)
+    (a,), (b,) = blocks(chance, EXPERIMENTS, m, 1), blocks(chance, EXPERIMENTS, n, 1)
+    logs = np.sort((np.log(2.0 * a)[:, :, None] - np.log(b)[:, None, :]).reshape(EXPERIMENTS, -1), axis=1)
+    low, high = shift_bounds(logs, m, n)
+    assert 0.93 <= covered((np.exp(low), np.exp(high)), 2.0) <= 0.97
+    one = shift_ratio((2.0 * a[0]).tolist(), b[0].tolist())
+    assert (one.low, one.high) == pytest.approx((np.exp(low[0]), np.exp(high[0])))

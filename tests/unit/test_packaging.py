@@ -32,7 +32,8 @@ def conda(path: str = "environment.yml") -> dict[str, str]:
 
 
 def test_conda_users_get_the_same_packages_and_minimum_versions() -> None:
-    wanted = dict(split(item) for item in project()["dependencies"])  # type: ignore[attr-defined]
+    extras = project()["optional-dependencies"]
+    wanted = dict(split(item) for item in [*project()["dependencies"], *extras["parquet"]])  # type: ignore
     there = conda()
     assert there.pop("python") == project()["requires-python"]
     assert there == wanted

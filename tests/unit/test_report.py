@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -36,7 +38,7 @@ def experiment(tmp_path: Path, blocks: int = 7) -> Experiment:
     image = {"name": "hello", "target": "linux", "flavour": "", "release_sha256": "r", "shipped_bytes": 8_000_000,
              "unpacked_bytes": 19_000_000, "parts": to_json([Part("linux kernel", 14_000_000), Part("erts", 5_000)]),
              "kernel": "6.1.0-cloud", "tools": [["lz4", "4.4"]], "erts": "erts-13"}
-    header = {"plan": to_json(plan), "date": "2026-01-02T03:04:05+00:00", "host_id": "abc",
+    header = {"name": "night", "plan": to_json(plan), "date": "2026-01-02T03:04:05+00:00", "host_id": "abc",
               "tools": {"unibeam": "0.1.0"},
               "images": {"linux@qemu": image | {"sha256": "a" * 64},
                          "release@process": image | {"sha256": "b" * 64, "target": "release", "kernel": ""}},
@@ -80,8 +82,8 @@ def test_the_report_needs_nothing_else(tmp_path: Path) -> None:
     names = {name for name, _ in tags.tags}
     assert not names & {"script", "link", "img", "iframe", "object"}
     policy = next(a["content"] for n, a in tags.tags if n == "meta" and a.get("http-equiv"))
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    assert not re.search(r'(?:src|href)="(?!#)', text)
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'"
+    assert re.findall(r'(?:src|href)="(?!#)([^,"]*)', text) == ["data:application/gzip;base64"]
     assert "url(http" not in text
 
 
@@ -150,3 +152,56 @@ def test_report_and_charts_are_the_same_bytes_every_time(tmp_path: Path) -> None
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert b"<dc:date>" not in first[0].read_bytes()
     assert first[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_have_captions_and_scopes(tmp_path: Path) -> None:
+    text, tags = page(tmp_path)
+    assert text.count("<table>") == text.count("<caption>") == 7
+    assert all(a.get("scope") in ("col", "row") for name, a in tags.tags if name == "th")
+    assert text.count("<figure>") == text.count("<figcaption") == 7
+
+
+FIELDS = ["name", "date", "host_id", "host.cpu", "host.kernel", "host.distribution", "host.virtualised", "tools.qemu",
+          "images.linux@qemu.kernel", "images.linux@qemu.sha256", "images.linux@qemu.tools", "images.linux@qemu.parts",
+          "plan.source", "sample.error", "sample.accelerator", "note"]
+
+
+EVILS = [EVIL, "'\"><img src=x onerror=alert(1)>", "</svg></figure><h1>", "{{ 7 * 7 }}",
+         f'<a data-unibeam-sha256="{"0" * 64}" href="data:application/gzip;base64,AA==">']
+
+
+@pytest.mark.parametrize("evil", EVILS)
+def test_a_hostile_value_in_any_field_stays_text(tmp_path: Path, evil: str) -> None:
+    clean, exp = Tags(), experiment(tmp_path)
+    clean.feed(write_report(exp, tmp_path / "clean.html").read_text(encoding="utf-8"))
+    for number, field in enumerate(FIELDS):
+        exp = hostile(exp, field, f"{number}{evil}")
+    text = write_report(exp, tmp_path / "report.html").read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert {name for name, _ in tags.tags} <= {name for name, _ in clean.tags}
+    assert sum(name == "a" for name, _ in tags.tags) == 1
+    assert not any(key.startswith("on") for _, attributes in tags.tags for key in attributes)
+    if evil == "{{ 7 * 7 }}":
+        assert "49</" not in text
+    for number, field in enumerate(FIELDS):
+        if field not in ("date", "images.linux@qemu.parts"):  # Ten letters of the one; names of the other are grouped.
+            assert f"{number}{html.escape(evil)}".replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in text, field
+    assert [s.marks for s in Experiment.open(tmp_path / "report.html").samples] == [s.marks for s in exp.samples]
+
+
+def hostile(exp: Experiment, field: str, evil: str) -> Experiment:
+    """The experiment with ``evil`` in one of its fields."""
+    if field == "note":
+        return dataclasses.replace(exp, notes=(f"2026: {evil}",))
+    if field.startswith("sample."):
+        return dataclasses.replace(exp, samples=tuple(
+            dataclasses.replace(s, **{field.partition(".")[2]: evil}) for s in exp.samples))
+    header = json.loads(json.dumps(exp.header))
+    inside, *path, last = [header, *field.split(".")]
+    for key in path:
+        inside = inside[key]
+    inside[last] = [[evil, evil]] if last == "tools" and path else \
+        [{"name": evil, "bytes": 5}] if last == "parts" else evil
+    return dataclasses.replace(exp, header=header, name=evil if field == "name" else exp.name)

@@ -21,6 +21,9 @@ CHARTS = ("boot", "ecdf", "stages", "ratio", "size", "treemap", "memory", "densi
 MEASURE_NAMES = ("boot", "memory", "requests", "latency", "density", "minimum")
 """What can be compared (:mod:`~unibeam_nb.analysis.measures`, which needs the model)."""
 
+EXPORTS = ("hyperfine", "csv", "parquet")
+"""What an experiment can be exported as (:mod:`~unibeam_nb.analysis.export`)."""
+
 OPTIONS = {"baseline": ("ratio",), "measure": ("ratio",), "force": ("ratio",), "arm": ("treemap",)}
 """Which charts take which option."""
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unibeam_nb.analysis.tables import write_csv, write_parquet
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError, UsageError
 from unibeam_nb.model import Sample
-from unibeam_nb.store import write_atomically
+from unibeam_nb.store import disk_errors, write_atomically
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,29 @@ class Format:
     write: Callable[[Experiment, Path], None]
 
 
-def export(exp: Experiment, form: str, path: Path | None = None) -> Path:
-    """Write ``exp`` in the format of this name and return where. Raises UsageError for a format there is not, and
-    BenchError where the experiment has nothing for it."""
+def export(exp: Experiment, form: str | None, path: Path | None = None) -> Path:
+    """Write ``exp`` in the format of this name, or the one that ``path`` ends like, and return where. Raises UsageError
+    for a format there is not, and BenchError where the experiment has nothing for it."""
+    form = form or _told_by(path)
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r} to export.", f"The formats are {', '.join(FORMATS)}.")
     chosen = FORMATS[form]
     target = path or Path(f"{exp.name}{chosen.suffix}")
-    chosen.write(exp, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(target.parent):
+        chosen.write(exp, target)
     target.chmod(0o644)
     return target
+
+
+def _told_by(path: Path | None) -> str:
+    """The format whose files end like ``path``."""
+    for form in FORMATS.values():
+        if path is not None and path.name.endswith(form.suffix):
+            return form.name
+    raise UsageError("Say in which format to export." if path is None else
+                     f"{path.name} does not say in which format to export.",
+                     f"Add --format with one of {', '.join(FORMATS)}; a file that ends in .csv or .parquet says it.")
 
 
 def hyperfine_results(exp: Experiment) -> dict[str, Any]:
@@ -66,5 +80,7 @@ def _write_hyperfine(exp: Experiment, path: Path) -> None:
 
 
 FORMATS: dict[str, Format] = {form.name: form for form in (
-    Format("hyperfine", "boot times as hyperfine --export-json writes them", ".hyperfine.json", _write_hyperfine),)}
+    Format("hyperfine", "boot times as hyperfine --export-json writes them", ".hyperfine.json", _write_hyperfine),
+    Format("csv", "every sample as text, one a row", ".csv", write_csv),
+    Format("parquet", "every sample in columns with types", ".parquet", write_parquet))}
 """Every format by name."""

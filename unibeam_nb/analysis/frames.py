@@ -164,6 +164,8 @@ def sizes_frame(source: Experiment | Mapping[str, Image]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for arms, about in _images(source):
         label = arms[0].partition("@")[0]
+        if any(row["image"] == label for row in rows):
+            label = arms[0]
         groups = dict.fromkeys(PART_GROUPS, 0)
         for name, count in about["parts"]:
             groups[_GROUP_OF.get(name, "OTP applications")] += count

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from unibeam_nb.analysis.charts import CHARTS, possible
 from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
 from unibeam_nb.analysis.intervals import Interval, median_interval
 from unibeam_nb.analysis.probed import probed_tables
-from unibeam_nb.analysis.stats import comparisons
+from unibeam_nb.analysis.rows import arm_of, row_of, rows_of
+from unibeam_nb.analysis.stats import Comparison, comparisons
 from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line, resumed_line
 from unibeam_nb.bench.checks import after
 from unibeam_nb.bench.journal import Experiment
+from unibeam_nb.bench.portable import link_attributes
 from unibeam_nb.bench.preview import describe
 from unibeam_nb.errors import BenchError
 from unibeam_nb.model import KINDS
@@ -100,7 +102,9 @@ def _facts(exp: Experiment) -> dict[str, Any]:
                    for words in CHARTS[kind][1:]],
         "loud": emulation_line(exp), "resumed": resumed_line(exp), "ends": ENDS[exp.until],
         "arms": _arms(exp) if exp.measured else [], "probed": probed_tables(exp), "compared": compared,
-        "refused": refused, "sizes": _sizes(exp), "stages": _stages(exp, seen),
+        "ratios": [_ratio_row(one) for one in compared], "refused": refused,
+        "link": Markup(link_attributes(exp.to_journal(), exp.name)), "samples": len(exp.samples),
+        "sizes": _sizes(exp), "stages": _stages(exp, seen),
         "stage_names": [STAGE_NAMES[name] for name in seen],
         "concerns": after(exp.samples, exp.plan, int(host["cores"])), "failed": exp.failed, "notes": exp.notes,
         "host": [("CPU", f"{host['cpu']}, {host['cores']} cores"), ("Memory", format_bytes(host["ram_bytes"])),
@@ -114,22 +118,32 @@ def _counted(arms: int) -> str:
     return f"{arms} arms compared" if arms > 1 else "one arm measured"
 
 
-def _comparisons(exp: Experiment) -> tuple[list[str], str]:
-    """The sentences, and why there are none."""
+def _comparisons(exp: Experiment) -> tuple[list[Comparison], str]:
+    """Every arm against the fastest, and why there is no comparison."""
     try:
-        return [str(comparison) for comparison in comparisons(exp)], ""
+        return comparisons(exp), ""
     except BenchError as error:
         return [], error.message
+
+
+def _ratio_row(one: Comparison) -> list[str]:
+    """Ratio, chance of being faster, p, and the ratio of the medians, for one comparison."""
+    def shown(found: Interval | None, show: Callable[[float], str]) -> str:
+        return "-" if found is None else f"{show(found.value)} ({show(found.low)} to {show(found.high)})"
+
+    return [one.arm, one.base, shown(one.ratio, lambda x: f"{x:.3g}"), shown(one.wins, lambda x: f"{x:.0%}"),
+            f"{one.p:.2g}", shown(one.of_medians, lambda x: f"{x:.3g}")]
 
 
 def _arms(exp: Experiment) -> list[dict[str, str]]:
     """One row per arm: counts, median, interval, memory, accelerator."""
     frame, found = measured_frame(exp), accelerators(exp.samples)
     rows = []
-    for arm in exp.arms:
-        own = frame[frame["arm"] == arm]
-        row = {"arm": arm, "n": str(len(own)), "accelerator": ", ".join(found.get(arm, ())) or "-",
-               "failed": str(sum(s.arm == arm for s in exp.failed)), "outliers": str(int(own["outlier"].sum()))}
+    for name in rows_of(exp):
+        own = frame[frame["row"] == name]
+        row = {"arm": name, "n": str(len(own)), "accelerator": ", ".join(found.get(arm_of(name), ())) or "-",
+               "failed": str(sum(row_of(s) == name for s in exp.failed if s.kind == "boot")),
+               "outliers": str(int(own["outlier"].sum()))}
         times = own["seconds"].tolist()
         memory = own["memory_bytes"].dropna().astype(float).tolist()
         row |= {"median": "-", "interval": "-", "memory": "-"}
@@ -150,16 +164,16 @@ def _stages(exp: Experiment, seen: Sequence[str]) -> list[tuple[str, list[str]]]
     """Per arm the median of every stage with its interval; they need not sum to the median of the whole."""
     frame = stages_frame(exp)
     rows = []
-    for arm in exp.arms:
+    for row in rows_of(exp):
         cells = []
         for stage in seen:
-            values = frame[(frame["arm"] == arm) & (frame["stage"] == stage)]["seconds"].tolist()
+            values = frame[(frame["row"] == row) & (frame["stage"] == stage)]["seconds"].tolist()
             if not values:
                 cells.append("-")
                 continue
             middle = median_interval(values)
             cells.append(f"{format_seconds(middle.value)} ({_interval(middle, format_seconds)})")
-        rows.append((arm, cells))
+        rows.append((row, cells))
     return rows
 
 

@@ -38,7 +38,7 @@ class Comparison:
 
     ``p`` is adjusted for all comparisons of its ``family`` (their number). ``wins`` is the probability that in one
     block ``arm`` has less than ``base``. ``of_medians`` is the ratio of the medians with its BCa interval, for
-    reference (:func:`~unibeam_nb.analysis.intervals.bca_ratio`).
+    reference (:func:`~unibeam_nb.analysis.intervals.bca_ratio`). ``counts`` is said where n is no number of blocks.
     """
 
     arm: str
@@ -50,6 +50,7 @@ class Comparison:
     measure: str = "boot"
     wins: Interval | None = None
     of_medians: Interval | None = None
+    counts: str = ""
 
     @property
     def differs(self) -> bool:
@@ -63,7 +64,7 @@ class Comparison:
 def sentence(found: Comparison) -> str:
     """``a is 2.3x faster than b (95 % 2.1-2.6), n=30 blocks.``, or that no difference is shown and about how many
     blocks would show the one seen."""
-    ratio, blocks = found.ratio, f"n={found.ratio.n} block{'s' if found.ratio.n > 1 else ''}"
+    ratio, blocks = found.ratio, found.counts or f"n={found.ratio.n} block{'s' if found.ratio.n > 1 else ''}"
     words = (MEASURES[found.measure].less, MEASURES[found.measure].more)
     claim = f"{found.arm} {_factor(ratio, words)} {found.base} ({_span(ratio)}), {blocks}"
     apart = not ratio.low <= 1 <= ratio.high
@@ -71,7 +72,7 @@ def sentence(found: Comparison) -> str:
         text = f"{claim}: too few for a 95 % interval."
     elif found.differs:
         text = f"{claim}."
-    elif apart and ratio.n < (least := _least_blocks(found.family)):
+    elif apart and not found.counts and ratio.n < (least := _least_blocks(found.family)):
         text = f"{claim}: too few to be sure among {found.family} comparisons, {least} would do."
     else:
         needed = blocks_needed(ratio)

@@ -35,11 +35,15 @@ def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
     warm = f", {exp.plan.warmup} warm-up block{'s' if exp.plan.warmup > 1 else ''} left out" if exp.plan.warmup else ""
     failed = len([s for s in exp.failed if not s.warmup and s.kind == kind])
     lost = f", {failed} failed" if failed else ""
-    host = exp.header["host"]
-    where = f"{host['cpu']}, {host['cores']} cores" + (", itself a virtual machine" if host["virtualised"] else "")
     rows = "arm" if set(counts) <= set(exp.arms) else "row"
-    return [f"{n} {plural(NOUNS[kind])} per {rows}{warm}{lost}", f"{accelerator_line(exp)}; {where}",
+    return [f"{n} {plural(NOUNS[kind])} per {rows}{warm}{lost}", f"{accelerator_line(exp)}; {host_line(exp)}",
             *filter(None, [resumed_line(exp)]), f"{date_of(exp)}; experiment {exp.name}"]
+
+
+def host_line(exp: Experiment) -> str:
+    """On what it was measured: processor, cores, and whether that is a virtual machine itself."""
+    host = exp.header["host"]
+    return f"{host['cpu']}, {host['cores']} cores" + (", itself a virtual machine" if host["virtualised"] else "")
 
 
 def accelerator_line(exp: Experiment) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.bench.plan import Plan
+from unibeam_nb.bench.portable import is_page, unpack
 from unibeam_nb.bench.records import Reader, no_collection, parsed, parsed_lines, sample_record
 from unibeam_nb.errors import BenchError, UsageError
 from unibeam_nb.jsonable import dump, from_json
@@ -54,6 +55,21 @@ class Experiment:
     @cached_property
     def plan(self) -> Plan:
         return from_json(Plan, self.header["plan"])
+
+    @classmethod
+    def open(cls, path: str | Path) -> Experiment:
+        """Read an experiment from its journal, or from a report that holds one, on whatever machine it was written.
+        Raises BenchError as :func:`load_experiment` does."""
+        return load_experiment(Path(path).expanduser())
+
+    def to_journal(self) -> bytes:
+        """The experiment as the text of a journal of the newest version, notes at its end."""
+        images = self.header.get("images", {})
+        records = [self.header | {"format": FORMAT, "version": FORMAT_VERSION},
+                   *(sample_record(sample, images) for sample in self.samples),
+                   *({"record": "note", "date": date, "text": text}
+                     for date, _, text in (line.partition(": ") for line in self.notes))]
+        return "".join(f"{dump(record)}\n" for record in records).encode()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -175,13 +191,15 @@ def _split_torn(text: bytes) -> tuple[bytes, bytes]:
 
 
 def load_experiment(path: Path) -> Experiment:
-    """Read a journal. Raises BenchError when it is missing, not a journal, newer than this unibeam, or
-    damaged before its last line."""
+    """Read a journal, or the one inside a report. Raises BenchError when it is missing, not a journal, newer than this
+    unibeam, damaged before its last line, or (in a report) changed at all."""
     try:
         text = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise BenchError(f"There is no experiment at {path}.",
                          "Run %unibeam bench first, or name one of the experiments it lists.") from None
+    if is_page(text):
+        text = unpack(text, path.name)
     whole, torn = _split_torn(text)
     lines = whole.split(b"\n")[:-1] + ([torn] if torn and parsed(torn) is not None else [])
     header = _header(path, lines[0] if lines else b"")

@@ -92,11 +92,11 @@ class Experiments(Builds):
         return [path.stem for path in sorted(directory.glob("*.jsonl"), key=lambda p: p.stat().st_mtime)]
 
     def experiment(self, name: str | None = None) -> Experiment:
-        """An experiment by name or path; the newest one when none is named."""
+        """An experiment by its name, or by the path of its journal or report; the newest one when none is named."""
         from unibeam_nb.bench import load_experiment
 
         there = self.experiments()
-        if name is not None and name.endswith(".jsonl") and Path(name).expanduser().is_file():
+        if name is not None and name.endswith((".jsonl", ".html")) and Path(name).expanduser().is_file():
             return load_experiment(Path(name).expanduser())
         if not there:
             raise UsageError("There is no experiment yet.", "Run one with '%unibeam bench NAME -n 10'.")
@@ -126,6 +126,19 @@ class Experiments(Builds):
         figure = cast("Figure", draw(chosen, **options).figure)
         return Chart(kind, figure, words(chosen, **options))
 
+    def compare(self, first: str | Experiment, second: str | Experiment, *, measure: str | None = None,
+                force: bool = False) -> Chart:
+        """Draw ``second`` against ``first``, over the arms that both have.
+
+        Raises BenchError where they come from different hosts or accelerators, unless ``force``.
+        """
+        from unibeam_nb.analysis.charts.across import chart_across
+        from unibeam_nb.analysis.compare import compare_experiments
+
+        pair = [self.experiment(one) if isinstance(one, str) else one for one in (first, second)]
+        found = compare_experiments(pair[0], pair[1], measure=measure or "boot", force=force)
+        return Chart("compare", cast("Figure", chart_across(found).figure), str(found))
+
     def report(self, experiment: str | Experiment | None = None, path: Path | None = None) -> Path:
         """Write one self-contained HTML file about an experiment and return where it is."""
         from unibeam_nb.analysis.report import write_report
@@ -133,8 +146,9 @@ class Experiments(Builds):
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
         return write_report(chosen, path or Path(f"{chosen.name}.html"))
 
-    def export(self, form: str, experiment: str | Experiment | None = None, path: Path | None = None) -> Path:
-        """Write an experiment in a format that other programs read (``analysis.export.FORMATS``); returns where."""
+    def export(self, form: str | None = None, experiment: str | Experiment | None = None, path: Path | None = None) -> Path:
+        """Write an experiment in a format that other programs read (``analysis.export.FORMATS``), told by ``path`` where
+        ``form`` is None; returns where."""
         from unibeam_nb.analysis.export import export
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment

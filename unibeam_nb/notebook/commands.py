@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unibeam_nb.analysis.chart import CHARTS, MEASURE_NAMES
+from unibeam_nb.analysis.chart import CHARTS, EXPORTS, MEASURE_NAMES
 from unibeam_nb.model import ACCELERATORS
 
 Kind = Literal["text", "list", "count", "number", "switch"]
@@ -68,7 +68,7 @@ _ICOUNT = Option(("--icount",), "time a boot by the guest's instructions, a figu
 _HTTP = Option(("--http",), "wait for the first good answer: /, 8080/path, https:8443/ or tcp:5672", "WHAT")
 _UNTIL = Option(("--until",), "the instant that counts as up", "MARK", choices=("app", "http"))
 _DEADLINE = Option(("--deadline",), "give up after so many seconds", "SECONDS", "number")
-_EXPERIMENT = Positional("experiment", "an experiment's name or journal; the newest one if left out",
+_EXPERIMENT = Positional("experiment", "an experiment's name, journal or report; the newest one if left out",
                          completes="experiments")
 
 BUILD = Command(
@@ -176,12 +176,22 @@ REPORT = Command(
     (Option(("-o", "--output"), "the file to write", "FILE", completes="files"),),
     examples=("report -o out/report.html",))
 
+COMPARE = Command(
+    "compare", "draw one experiment against another, over the arms that both have",
+    (Positional("first", "the experiment to compare with: a name, journal or report", required=True,
+                completes="experiments"),
+     Positional("second", "the experiment that is compared: a name, journal or report", required=True,
+                completes="experiments")),
+    (Option(("--measure",), "what is compared; boot if left out", "NAME", choices=MEASURE_NAMES), _FORCE,
+     Option(("-o", "--output"), "also write it to a .svg, .png or .pdf file", "FILE", completes="files")),
+    examples=("compare before after", "compare before report.html --measure memory --force"))
+
 EXPORT = Command(
     "export", "write an experiment to a file that other programs read", (_EXPERIMENT,),
-    (Option(("--format",), "what to write; hyperfine: boot times as hyperfine --export-json writes them", "NAME",
-            choices=("hyperfine",)),
+    (Option(("--format",), "what to write; told by the file's name if left out. hyperfine: boot times as hyperfine "
+            "--export-json writes them; csv, parquet: every sample, in one table", "NAME", choices=EXPORTS),
      Option(("-o", "--output"), "the file to write", "FILE", completes="files")),
-    examples=("export --format hyperfine -o boot.json",))
+    examples=("export --format hyperfine -o boot.json", "export night -o night.parquet"))
 
 PS = Command("ps", "list the machines that run")
 
@@ -257,6 +267,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, REPORT, EXPORT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR,
+    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR,
     KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

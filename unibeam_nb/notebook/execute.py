@@ -240,6 +240,15 @@ def _chart(lab: Lab, given: _Given) -> Chart:
     return chart
 
 
+def _compare(lab: Lab, given: _Given) -> Chart:
+    chart = lab.compare(given.required("first"), given.required("second"), measure=given.text("measure"),
+                        force=given.switch("force"))
+    output = given.text("output")
+    if output is not None:
+        chart.save(Path(output).expanduser())
+    return chart
+
+
 def _report(lab: Lab, given: _Given) -> Saved:
     output = given.text("output")
     return Saved(lab.report(given.text("experiment"), Path(output).expanduser() if output else None))
@@ -258,8 +267,6 @@ def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
 
 def _export(lab: Lab, given: _Given) -> Saved:
     form, output = given.text("format"), given.text("output")
-    if form is None:
-        raise UsageError("Say in which format to export.", "Write for example: export --format hyperfine")
     return Saved(lab.export(form, given.text("experiment"), Path(output).expanduser() if output else None))
 
 
@@ -329,6 +336,7 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "boot": _boot,
     "bench": _bench,
     "chart": _chart,
+    "compare": _compare,
     "report": _report,
     "export": _export,
     "ps": lambda lab, given: lab.ps(),

@@ -100,23 +100,24 @@ def two_panels(height: float, exp: Experiment, handles: int, remarks: Sequence[s
 
 def finish_rows(ax: Axes, labels: Sequence[str], title: str, exp: Experiment | None, handles: Sequence[Any],
                 remarks: Sequence[str] = (), columns: int = 4, kind: str = "boot",
-                across: bool = False) -> Axes:
+                across: bool = False, footer: bool = True) -> Axes:
     """Rows, title, legend and footer, the same on every chart; ``exp`` where the figures depend on its boots."""
     ax.set_yticks(range(len(labels)), _labels(labels, exp))
     ax.set_ylim(len(labels) - 0.45, -0.55)
-    return finish(ax, title, exp, handles, remarks, columns, kind, across)
+    return finish(ax, title, exp, handles, remarks, columns, kind, across, footer)
 
 
 def finish(ax: Axes, title: str, exp: Experiment | None, handles: Sequence[Any], remarks: Sequence[str] = (),
-           columns: int = 4, kind: str = "boot", across: bool = False) -> Axes:
-    """Title, loud line, legend and footer, which counts the samples of this kind; ``across`` more than these axes."""
+           columns: int = 4, kind: str = "boot", across: bool = False, footer: bool = True) -> Axes:
+    """Title, loud line, legend and footer, which counts the samples of this kind; ``across`` more than these axes.
+    Without ``footer`` the remarks are all that stands below."""
     loud = wrapped(emulation_line(exp), LOUD_COLUMNS) if exp else []
     wide: list[Any] = [ax.set_title(title, loc="left", pad=8 + 12 * len(loud))]
     if loud:
         wide.append(ax.annotate("\n".join(loud), (0, 1), (0, 6), xycoords="axes fraction",
                                 textcoords="offset points", color=LOUD, weight="bold", size=8.5, va="bottom"))
-    footer = (*remarks, *(footer_lines(exp, kind) if exp else []))
-    lines = [part for line in footer for part in wrapped(line, FOOTER_COLUMNS)]
+    below = (*remarks, *(footer_lines(exp, kind) if exp and footer else []))
+    lines = [part for line in below for part in wrapped(line, FOOTER_COLUMNS)]
     rows = math.ceil(len(handles) / columns)
     if handles:
         wide.append(ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=0, ncols=columns,
