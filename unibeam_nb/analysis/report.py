@@ -131,7 +131,7 @@ def _ratio_row(one: Comparison) -> list[str]:
     def shown(found: Interval | None, show: Callable[[float], str]) -> str:
         return "-" if found is None else f"{show(found.value)} ({show(found.low)} to {show(found.high)})"
 
-    return [one.arm, one.base, shown(one.ratio, lambda x: f"{x:.3g}"), shown(one.wins, lambda x: f"{x:.0%}"),
+    return [one.arm, shown(one.ratio, lambda x: f"{x:.3g}"), shown(one.wins, lambda x: f"{x:.0%}"),
             f"{one.p:.2g}", shown(one.of_medians, lambda x: f"{x:.3g}")]
 
 
