@@ -1,4 +1,4 @@
-"""What a careful person would notice about a measurement, before it starts and after it ended.
+"""What a careful person would notice about a measurement: before it starts, during it, and after it ended.
 
 Each concern says what was seen, the likely cause, and what to do. There are few of them on purpose: a
 warning that is always there is read by nobody. Nothing here changes a sample; outliers are marked by
@@ -7,12 +7,12 @@ warning that is always there is read by nobody. Nothing here changes a sample; o
 
 from __future__ import annotations
 
-import os
+import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from unibeam_nb.bench.hoststate import HostState
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.model import Sample
 from unibeam_nb.units import format_bytes, format_seconds
@@ -26,6 +26,12 @@ OUTLIER_Z = 3.5
 
 SPREAD = 0.15
 """Interquartile range over median above which an arm is called noisy."""
+
+STEAL = 0.02
+"""Share of the processor time above which it matters that the hypervisor took it away."""
+
+ORDER, ORDER_P = 0.05, 0.01
+"""Change by the order of boots, relative to the median, above which it is told, and how sure it must be."""
 
 DRIFT = 0.10
 """Change over the experiment, relative to the median, above which an arm is said to drift."""
@@ -42,34 +48,6 @@ class Concern:
 
     def __str__(self) -> str:
         return f"{self.seen} {self.cause} {self.remedy}"
-
-
-@dataclass(frozen=True)
-class HostState:
-    """What matters about a host at one moment. ``governors`` are the CPU frequency governors in use
-    (empty where the host does not tell, as in most virtual machines); ``machines`` are the names of the
-    unibeam machines that run."""
-
-    load1: float
-    cores: int
-    governors: tuple[str, ...]
-    available_bytes: int
-    swap_used_bytes: int
-    machines: tuple[str, ...] = ()
-
-
-def read_state(machines: Sequence[str] = (), root: Path = Path("/")) -> HostState:
-    """The host's state now."""
-    meminfo = {}
-    for line in (root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
-        key, _, rest = line.partition(":")
-        meminfo[key] = int(rest.split()[0]) * 1024
-    governors = {path.read_text(encoding="utf-8").strip()
-                 for path in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")}
-    load1 = float((root / "proc/loadavg").read_text(encoding="utf-8").split()[0])
-    return HostState(load1, len(os.sched_getaffinity(0)), tuple(sorted(governors)),
-                     meminfo.get("MemAvailable", 0), meminfo.get("SwapTotal", 0) - meminfo.get("SwapFree", 0),
-                     tuple(machines))
 
 
 def before(state: HostState, plan: Plan) -> list[Concern]:
@@ -90,6 +68,7 @@ def before(state: HostState, plan: Plan) -> list[Concern]:
         found.append(Concern(
             f"Only {format_bytes(state.available_bytes)} of memory are available for machines of {most} MiB.",
             "The host will reclaim or swap memory during a boot.", "Close other programs, or give less with mem_mb."))
+    found += _taken_away(state)
     if state.swap_used_bytes > 64 << 20:
         found.append(Concern(
             f"{format_bytes(state.swap_used_bytes)} of swap are in use.", "The host is, or was, short of memory.",
@@ -99,6 +78,26 @@ def before(state: HostState, plan: Plan) -> list[Concern]:
         found.append(Concern(
             f"Other unibeam machines run on this host: {names}.", "They take CPU time from the measured ones.",
             "Stop them first: %unibeam stop --all"))
+    return found
+
+
+def _taken_away(state: HostState) -> list[Concern]:
+    """Processor time that this host, or this session, does not get."""
+    found = []
+    if state.steal > STEAL:
+        found.append(Concern(
+            f"The hypervisor takes {state.steal:.0%} of this host's processor time away.",
+            "This host is a virtual machine, and its neighbours are busy.",
+            "Measure at another time, or on a host of your own; intervals will be wider."))
+    if state.throttled:
+        found.append(Concern(
+            f"The processors were throttled {_times(state.throttled)} in half a second.",
+            "They are too hot, or this session has used up its share.", "Let the host cool down, or raise the share."))
+    if state.quota is not None and state.quota < state.cores:
+        found.append(Concern(
+            f"This session may use {state.quota:g} of {state.cores} processors.",
+            "It runs in a container with a quota, which stops everything for a while when it is used up.",
+            "Raise the quota, or read the figures as those of so small a host."))
     return found
 
 
@@ -123,12 +122,99 @@ def after(samples: Sequence[Sample], plan: Plan, cores: int) -> list[Concern]:
         found += _failures(arm, own)
         if good:
             found += _about(arm, [s.marks[plan.until] for s in good])
-    busy = [s for s in samples if not s.warmup and s.load1 > cores + 1]
+    return found + _during(samples, cores) + _order(samples, plan)
+
+
+def _during(samples: Sequence[Sample], cores: int) -> list[Concern]:
+    """What the host did while it measured."""
+    found, own = [], [s for s in samples if not s.warmup]
+    busy = [s for s in own if s.load1 > cores + 1]
     if len(busy) * 5 > len(samples):
         found.append(Concern(
             f"The load average was above the number of cores before {len(busy)} of {len(samples)} boots.",
             "Something else was running on this host.", "Measure again on a quieter host."))
+    stolen = [s for s in own if s.values.get("steal_ratio", 0.0) > STEAL]
+    if len(stolen) * 5 > len(own):
+        most = max(s.values["steal_ratio"] for s in stolen)
+        found.append(Concern(
+            f"The hypervisor took up to {most:.0%} of the processor time away during {len(stolen)} of {len(own)} "
+            "boots.",
+            "This host is a virtual machine, and its neighbours were busy.", "Measure at another time, or elsewhere."))
+    throttled = [s for s in own if s.values.get("throttled_count", 0.0) > 0]
+    if throttled:
+        found.append(Concern(
+            f"The processors were throttled during {len(throttled)} of {len(own)} boots.",
+            "They were too hot, or this session had used up its share of them.",
+            "Cool the host or raise the share, and measure again: these boots waited."))
+    hosts = {s.host for s in own if s.host}
+    if len(hosts) > 1:
+        found.append(Concern(
+            f"The samples come from {len(hosts)} hosts.", "The experiment was spread over them.",
+            "Arms are compared within one host only."))
     return found
+
+
+def _order(samples: Sequence[Sample], plan: Plan) -> list[Concern]:
+    """Whether it mattered when in its block a boot came, or after which other; in multiples of its arm's median."""
+    good = sorted((s for s in samples if s.kind == "boot" and s.ok and not s.warmup and plan.until in s.marks),
+                  key=lambda s: s.order)
+    cases = {s.case for s in good}
+    if len(cases) < 2 or len(good) < 2 * ENOUGH:
+        return []
+    middle = {case: statistics.median(s.marks[plan.until] for s in good if s.case == case) for case in cases}
+    relative = {s.order: s.marks[plan.until] / middle[s.case] for s in good}
+    return _place(good, relative) + _predecessor(samples, good, relative)
+
+
+def _place(good: Sequence[Sample], relative: Mapping[int, float]) -> list[Concern]:
+    """A trend within the blocks, by Spearman and Theil as in :func:`_drift`."""
+    from scipy import stats
+
+    places: dict[int, int] = {}
+    counts: dict[int, int] = {}
+    for s in good:
+        places[s.order] = counts[s.block] = counts.get(s.block, -1) + 1
+    turns, ratios = [places[s.order] for s in good], [relative[s.order] for s in good]
+    if len(set(turns)) < 2 or len(set(ratios)) < 2 or stats.spearmanr(turns, ratios).pvalue > ORDER_P:
+        return []
+    change = float(stats.theilslopes(ratios, turns).slope) * max(turns)
+    if abs(change) < ORDER:
+        return []
+    return [Concern(f"Boots late in a block took {_more(change)} than early ones.",
+                    "Each boot leaves something behind: a hot processor, caches, memory still being given back.",
+                    "The order is shuffled in every block, so no arm gains by it; the spread is wider than need be.")]
+
+
+def _predecessor(samples: Sequence[Sample], good: Sequence[Sample], relative: Mapping[int, float]) -> list[Concern]:
+    """An arm after which the others are slower or faster, by Mann and Whitney with Bonferroni's correction."""
+    from scipy import stats
+
+    before = {after.order: first.case for first, after in
+              itertools.pairwise(sorted((s for s in samples if s.kind == "boot"), key=lambda s: s.order))}
+    found = []
+    rivals = sorted({before[s.order] for s in good if s.order in before})
+    for rival in rivals:
+        behind = [relative[s.order] for s in good if before.get(s.order) == rival]
+        others = [relative[s.order] for s in good if s.order in before and before[s.order] != rival]
+        if min(len(behind), len(others)) < ENOUGH or len({*behind, *others}) < 2:
+            continue
+        if stats.mannwhitneyu(behind, others).pvalue * len(rivals) > ORDER_P:
+            continue
+        change = statistics.median(behind) / statistics.median(others) - 1
+        if abs(change) >= ORDER:
+            found.append(Concern(
+                f"Boots right after {rival} took {_more(change)} than others.",
+                "It leaves the host in another state: caches, memory, or processes that still end.",
+                "The order is shuffled, so every arm comes after it equally often.", rival))
+    return found
+
+
+def _more(change: float) -> str:
+    return f"{abs(change):.0%} {'longer' if change > 0 else 'less time'}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _failures(arm: str, own: Sequence[Sample]) -> list[Concern]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibeam_nb.bench import checks, host
+from unibeam_nb.bench.hoststate import read_state
 from unibeam_nb.bench.journal import Experiment, Journal, load_experiment
 from unibeam_nb.bench.lock import LOCK_PATH, measuring
 from unibeam_nb.bench.measures import prepare, take
@@ -148,7 +149,7 @@ class Run:
     def tell_concerns(self, store: Store) -> None:
         """Say what speaks against measuring on this host now."""
         others = [m.name for m in running_machines(store) if m.alive]
-        for concern in checks.before(checks.read_state(others), self.plan):
+        for concern in checks.before(read_state(others), self.plan):
             self.tell(str(concern))
 
     def stopped(self) -> Cancelled:

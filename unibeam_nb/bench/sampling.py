@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from unibeam_nb.bench.hoststate import read_counters
 from unibeam_nb.bench.plan import DEFAULT, Plan
 from unibeam_nb.bench.probes.density import Copied
 from unibeam_nb.bench.probes.footprint import Occupied, footprint
@@ -121,9 +122,10 @@ def boot_sample(setting: Setting, slot: Slot, started: str, look: Look = nothing
     Besides what ``look`` measures and what the machine occupies (``footprint.py``), ``values`` say what the measuring
     itself cost: ``stop_s`` for ending the machine, ``settle_s`` for waiting until its memory had settled and for
     ``look``, ``harness_s`` for everything else beyond the boot, and ``mark_lag_s`` how long after the program sent its
-    last mark it was recorded, where both read the same clock.
+    last mark it was recorded, where both read the same clock; ``steal_ratio`` and ``throttled_count`` what the host
+    kept from the boot (``hoststate.py``).
     """
-    began = time.monotonic()
+    counted, began = read_counters(), time.monotonic()
     about = setting.about(slot, started)
     try:
         machine = setting.start(slot)
@@ -140,7 +142,7 @@ def boot_sample(setting: Setting, slot: Slot, started: str, look: Look = nothing
     seen = up
     try:
         marks |= {mark: value.at for mark, value in machine.marks.items()}
-        values |= _mark_lag(machine)
+        values |= _mark_lag(machine) | read_counters().since(counted)
         seen = time.monotonic()
         memory = settled_memory(machine.memory)
         values |= footprint(machine, memory) | look(machine)
