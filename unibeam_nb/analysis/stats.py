@@ -83,7 +83,11 @@ def sentence(found: Comparison) -> str:
 
 
 def short(found: Comparison) -> str:
-    """What stands beside a row: ``2.30x`` and its interval, the other way round where that is above 1."""
+    """What stands beside a row: ``2.30x faster`` and its interval, the other way round where that is above 1; the bare
+    ratio where no difference is shown."""
+    if not found.differs:
+        digits = _digits(found.ratio)
+        return f"{found.ratio.value:.{digits}f}x\n({_plain(found.ratio).partition('(')[2]}"
     shown = _turned(found.ratio)
     less = MEASURES[found.measure].brief[0 if found.ratio.value < 1 else 1]
     return f"{shown.value:.{_digits(shown)}f}x {less}\n({_span(found.ratio)})"

@@ -23,8 +23,8 @@ def chart_across(across: Across, ax: Axes | None = None) -> Axes:
     words = measure_of(across.measure).title
     ax.set_xlabel(f"{words} in {across.second.name}, as a multiple of that in {across.first.name} (no unit)")
     if across.forced:
-        ax.annotate("FORCED, NOT A FAIR COMPARISON", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center",
-                    color=LOUD, alpha=0.28, size=22, weight="bold", zorder=0)
+        ax.annotate("NOT A FAIR COMPARISON", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center",
+                    color=LOUD, alpha=0.28, size=20, weight="bold", zorder=0)
     remarks = ["the median of all ratios between the two samples, with its 95 % interval (range where n < 6)",
                *([across.forced] if across.forced else []), APART]
     for exp, counts in ((across.first, "first"), (across.second, "second")):
