@@ -84,8 +84,8 @@ def sentence(found: Comparison) -> str:
 
 def short(found: Comparison) -> str:
     """What stands beside a row: ``2.30x faster`` and its interval, the other way round where that is above 1; the bare
-    ratio where no difference is shown."""
-    if not found.differs:
+    ratio where its interval holds 1."""
+    if found.ratio.low <= 1 <= found.ratio.high:
         digits = _digits(found.ratio)
         return f"{found.ratio.value:.{digits}f}x\n({_plain(found.ratio).partition('(')[2]}"
     shown = _turned(found.ratio)
