@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from unibeam_nb.analysis import charts, describe
 from unibeam_nb.analysis.charts.size import squarify
+from unibeam_nb.analysis.report import write_report
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import make_plan
@@ -212,3 +213,20 @@ def test_a_forced_comparison_says_so_on_the_figure() -> None:
     said = "FORCED, NOT A FAIR COMPARISON: these samples come from different hosts."
     assert any(said in text for text in texts(charts.chart_ratio(mixed, force=True)))
     assert not any("FORCED" in text for text in texts(charts.chart_ratio(exp, force=True)))
+
+
+JOURNALS = Path(__file__).resolve().parents[1] / "fixtures" / "journals"
+
+
+@pytest.mark.parametrize(("kind", "said"), [
+    ("density", "oci+scratch@crun 23.9 MB each at 1, 20.2 MB each at 2 and 18.1 MB each at 4"),
+    ("minimum", "linux+tiny+lean@qemu 40 MiB, oci+scratch+lean@crun 11 MiB and oci+scratch@crun 16 MiB"),
+    ("steady", "release@process 8,874/s (range 5,669/s to 12,078/s, n=2), median latency 642 us, 99 % within 6.18 ms")])
+def test_what_was_really_measured_is_drawn_and_said(kind: str, said: str, tmp_path: Path) -> None:
+    exp = Experiment.open(JOURNALS / f"{kind}.jsonl")
+    assert kind in charts.possible(exp)
+    charts.CHARTS[kind][0](exp).figure.draw_without_rendering()
+    assert said in charts.CHARTS[kind][1](exp)
+    page = write_report(exp, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert said in page
+    assert page.count("<table>") == page.count("<caption>")

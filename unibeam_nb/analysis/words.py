@@ -35,8 +35,9 @@ def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
     warm = f", {exp.plan.warmup} warm-up block{'s' if exp.plan.warmup > 1 else ''} left out" if exp.plan.warmup else ""
     failed = len([s for s in exp.failed if not s.warmup and s.kind == kind])
     lost = f", {failed} failed" if failed else ""
+    noun = NOUNS[kind] if n == "n = 1" else plural(NOUNS[kind])
     rows = "arm" if set(counts) <= set(exp.arms) else "row"
-    return [f"{n} {plural(NOUNS[kind])} per {rows}{warm}{lost}", f"{accelerator_line(exp)}; {host_line(exp)}",
+    return [f"{n} {noun} per {rows}{warm}{lost}", f"{accelerator_line(exp)}; {host_line(exp)}",
             *filter(None, [resumed_line(exp)]), f"{date_of(exp)}; experiment {exp.name}"]
 
 

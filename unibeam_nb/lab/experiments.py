@@ -146,9 +146,10 @@ class Experiments(Builds):
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
         return write_report(chosen, path or Path(f"{chosen.name}.html"))
 
-    def export(self, form: str | None = None, experiment: str | Experiment | None = None, path: Path | None = None) -> Path:
-        """Write an experiment in a format that other programs read (``analysis.export.FORMATS``), told by ``path`` where
-        ``form`` is None; returns where."""
+    def export(self, form: str | None = None, experiment: str | Experiment | None = None,
+               path: Path | None = None) -> Path:
+        """Write an experiment in a format that other programs read (``analysis.export.FORMATS``), told by ``path``
+        where ``form`` is None; returns where."""
         from unibeam_nb.analysis.export import export
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment

@@ -267,6 +267,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP, CLEAN, DOCTOR,
-    KERNEL, ERTS)}
+    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP, CLEAN,
+    DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -46,13 +46,13 @@ CHARTS: dict[str, tuple[Callable[..., Axes], Callable[..., str]]] = {
 """How each chart is drawn, and said in words; both take the same arguments but for the axes."""
 
 NEEDS = {"density": "density", "minimum": "minimum", "steady": "steady"}
-"""The kind of samples that a chart draws; the others draw boots."""
+"""The kind of samples that a chart draws; the others draw boots, and those of sizes need no sample."""
 
 
 def possible(exp: Experiment) -> list[str]:
     """The charts that can be drawn of this experiment, in the order of :data:`CHARTS`."""
     kinds = {s.kind for s in exp.samples}
-    found = [name for name in CHARTS if NEEDS.get(name, "boot") in kinds]
+    found = [name for name in CHARTS if NEEDS.get(name, "boot") in kinds or name in ("size", "treemap")]
     try:
         compared = bool(comparisons(exp))
     except BenchError:

@@ -192,7 +192,7 @@ def spread(ax: Axes, row: float, low: float, middle: float, high: float, height:
 
 def points(ax: Axes, row: float, values: Sequence[float], hollow: Sequence[bool], height: float = 0.48) -> None:
     """Samples in the order in which they were taken, from the top of the row down: a drift becomes visible."""
-    turns = [row + height * (i / max(1, len(values) - 1) - 0.5) for i in range(len(values))]
+    turns = [row + height * (i / (len(values) - 1) - 0.5) for i in range(len(values))] if len(values) > 1 else [row]
     ax.scatter(list(values), turns, s=14, c=["white" if is_far else "#1a1a1abf" for is_far in hollow], edgecolors=INK,
                linewidths=0.9, zorder=3)
 
