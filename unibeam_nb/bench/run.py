@@ -90,7 +90,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.failures = Failures(self.done)
-        self._look(tell=False)
+        self.look(tell=False)
 
     def wanted(self) -> list[Slot]:
         """The slots to measure next, in order; empty when the experiment has ended."""
@@ -112,7 +112,7 @@ class Run:
                     tried += 1
                     if jumped := watch.jumped():
                         self.tell(jumped)
-                self._look()
+                self.look()
             progress(1.0, f"{tried} boots")
         except (KeyboardInterrupt, Cancelled):
             raise self.stopped() from None
@@ -160,7 +160,8 @@ class Run:
         return Cancelled(f"Stopped {text}; they are all kept.",
                          f"Run the same experiment into {self.journal.path.name} again to go on with it.")
 
-    def _look(self, *, tell: bool = True) -> None:
+    def look(self, *, tell: bool = True) -> None:
+        """Ask the stop rule, where it is time for it, and tell what it saw."""
         if self.bounds is None:
             return
         fresh = taken_looks(self.plan, self.done, self.bounds, self.looks)

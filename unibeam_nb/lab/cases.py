@@ -26,8 +26,10 @@ def absent_arms(store: Store, plan: Plan) -> list[Absent]:
     return [Absent(case.name, told) for case in plan.cases if (told := why[case.arm]) is not None]
 
 
-def images_of_cases(lab: Builds, plan: Plan, *, keep_going: bool) -> tuple[Plan, dict[str, Image], list[Absent]]:
-    """An image for every case, built where it is not in the store, and the plan of those that can run.
+def images_of_cases(lab: Builds, plan: Plan, *, keep_going: bool,
+                    here: bool = True) -> tuple[Plan, dict[str, Image], list[Absent]]:
+    """An image for every case, built where it is not in the store, and the plan of those that can run (unless they are
+    to run somewhere else than ``here``).
 
     With ``keep_going`` an arm whose runner is missing, or whose image cannot be made, is left out of the plan, told,
     and returned; otherwise BenchError names all such arms at once.
@@ -35,7 +37,7 @@ def images_of_cases(lab: Builds, plan: Plan, *, keep_going: bool) -> tuple[Plan,
     from unibeam_nb.bench.preview import Absent
 
     build = lab.named(plan.source)
-    absent = absent_arms(lab.store, plan)
+    absent = absent_arms(lab.store, plan) if here else []
     images: dict[str, Image] = {}
     if keep_going or not absent:
         gone = {a.arm for a in absent}

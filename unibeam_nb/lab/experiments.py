@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from unibeam_nb.analysis.chart import CHARTS, OPTIONS, Chart
 from unibeam_nb.errors import UsageError
@@ -33,13 +33,16 @@ class Experiments(Builds):
 
     def bench(self, name: str | None = None, *, plan: Plan | None = None, toml: str | None = None,
               experiment: str | None = None, if_busy: str = "wait", keep_going: bool = False,
-              **options: Unpack[PlanOptions]) -> Experiment:
+              client: Any = None, **options: Unpack[PlanOptions]) -> Experiment:
         """Run an experiment: every case once per block, in an order shuffled by the seed.
 
         What to run is a ``plan``, a TOML text, or the options of :meth:`plan`. ``experiment`` names the journal; one
         that exists already is continued if its plan is the same. Where another measurement runs on this host,
         ``if_busy`` says whether to ``wait`` or to ``refuse``. Arms that cannot run here are all named at once in a
         BenchError, or with ``keep_going`` left out.
+
+        With ``client``, a ``dask.distributed`` client or the address of a scheduler, images are made and boots are
+        measured by the workers of that cluster which have the resource ``bench=1`` (bench/cluster.py).
         """
         from unibeam_nb.bench import run_experiment
 
@@ -49,10 +52,30 @@ class Experiments(Builds):
         stem = experiment or f"{chosen.source}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", stem):
             raise UsageError(f"{stem!r} cannot be the name of an experiment.", "Use letters, digits, '.', '-' and '_'.")
+        path = self.store.directory("experiments") / f"{stem}.jsonl"
+        if client is not None:
+            if if_busy != "wait":
+                raise UsageError("Workers of a cluster wait for their host.", "Leave --if-busy out.")
+            return self._bench_over(client, chosen, path, keep_going=keep_going)
         with step("Building the images of every arm"):
             chosen, images, absent = images_of_cases(self, chosen, keep_going=keep_going)
-        return run_experiment(chosen, images, self.store, self.store.directory("experiments") / f"{stem}.jsonl",
-                              wait=if_busy == "wait", bounds=_bounds, left_out={a.arm: a.why for a in absent})
+        return run_experiment(chosen, images, self.store, path, wait=if_busy == "wait", bounds=_bounds,
+                              left_out={a.arm: a.why for a in absent})
+
+    def _bench_over(self, client: Any, plan: Plan, path: Path, *, keep_going: bool) -> Experiment:
+        from unibeam_nb.bench.cluster import connect, run_over
+        from unibeam_nb.lab.fanout import build_over
+
+        connection = connect(client) if isinstance(client, str) else client
+        try:
+            with step("Building the images of every arm"):
+                build_over(connection, self.store, plan)
+                plan, images, absent = images_of_cases(self, plan, keep_going=keep_going, here=False)
+            return run_over(connection, plan, images, self.store, path, bounds=_bounds,
+                            left_out={a.arm: a.why for a in absent})
+        finally:
+            if connection is not client:
+                connection.close()
 
     def plan(self, name: str | None = None, *, toml: str | None = None, **options: Unpack[PlanOptions]) -> Plan:
         """The plan that :meth:`bench` would run, for looking at before anything runs.

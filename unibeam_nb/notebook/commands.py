@@ -148,7 +148,9 @@ BENCH = Command(
             kind="switch"),
      Option(("--keep-going",), "leave out the arms that cannot run here", kind="switch"),
      Option(("--if-busy",), "what to do where another measurement runs on this host", "WHAT",
-            choices=("wait", "refuse"))),
+            choices=("wait", "refuse")),
+     Option(("--cluster",), "measure on the workers of the dask scheduler at this address which have the resource "
+            "bench=1", "ADDRESS")),
     "an experiment as TOML",
     ("bench hello --against oci+slim@podman,release@process -n 30", "bench plan.toml --dry-run",
      "bench hello --on release@process --against release+lean@process --steady 10",

@@ -154,7 +154,7 @@ def _bench(lab: Lab, given: _Given) -> Any:
         return lab.preview(lab.plan(name, toml=toml, **options))
     try:
         return lab.bench(name, toml=toml, experiment=given.text("experiment"), keep_going=given.switch("keep_going"),
-                         if_busy=given.value("if_busy", "wait"), **options)
+                         if_busy=given.value("if_busy", "wait"), client=given.text("cluster"), **options)
     except (Cancelled, KeyboardInterrupt):
         # The journal has every finished sample, which somebody who just pressed Ctrl-C will want to hear.
         raise Cancelled(hint="The boots measured so far are kept; --experiment NAME goes on with them.") from None
@@ -208,7 +208,7 @@ def _factors(words: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-RUN_OPTIONS = ("experiment", "dry_run", "keep_going", "if_busy")
+RUN_OPTIONS = ("experiment", "dry_run", "keep_going", "if_busy", "cluster")
 """The flags of ``bench`` that say how to run a plan, and do not belong into it."""
 
 
