@@ -49,6 +49,7 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
          elsewhere="see https://gvisor.dev/docs/user_guide/install/"),
     Tool("mmdebstrap", ("mmdebstrap",), "the Debian root of the slim and full oci flavours"),
     Tool("sgdisk", ("gdisk",), "checking the disks we write"),
+    Tool("qemu-img", ("qemu-utils",), "disks in the formats of others"),
     Tool("fsck.fat", ("dosfstools",), "checking the disks we write", ("--help",)),
     Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
     Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),

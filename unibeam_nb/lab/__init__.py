@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unibeam_nb.lab.builds import Build
+from unibeam_nb.lab.clouds import Clouds
 from unibeam_nb.lab.experiments import Experiments
 from unibeam_nb.lab.kernels import Kernels
 from unibeam_nb.lab.machines import Machines
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Build", "Lab", "Machines"]
 
 
-class Lab(Talk, Experiments, Kernels):
+class Lab(Talk, Experiments, Kernels, Clouds):
     """All of unibeam over one :class:`~unibeam_nb.store.Store` (the user's own unless given)."""
 
     def doctor(self, *, prove: bool = False) -> Diagnosis:

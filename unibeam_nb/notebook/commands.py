@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unibeam_nb.analysis.chart import CHARTS, EXPORTS, MEASURE_NAMES
+from unibeam_nb.image.emit import TARGETS
 from unibeam_nb.model import ACCELERATORS
 
 Kind = Literal["text", "list", "count", "number", "switch"]
@@ -195,6 +196,17 @@ EXPORT = Command(
      Option(("-o", "--output"), "the file to write", "FILE", completes="files")),
     examples=("export --format hyperfine -o boot.json", "export night -o night.parquet"))
 
+EMIT = Command(
+    "emit", "write what another platform takes: a disk in its format, its configuration, or the commands that carry it "
+    "there",
+    (Positional("name", "what was built", required=True, completes="names"),),
+    (Option(("--as",), "a disk format (raw, qcow2, vmdk, vhd), a configuration (xl, libvirt, firecracker), or commands "
+            "(gce, azure, vmware, proxmox)", "WHAT", choices=tuple(TARGETS)),
+     Option(("-o", "--output"), "the file to write; a disk is NAME.FORMAT if left out, a text is shown", "FILE",
+            completes="files"),
+     _MEM, _VCPUS),
+    examples=("emit hello --as qcow2", "emit hello --as libvirt -o hello.xml", "emit hello --as gce"))
+
 PS = Command("ps", "list the machines that run")
 
 LOGS = Command(
@@ -269,6 +281,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP, CLEAN,
-    DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, EMIT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP,
+    CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -18,7 +18,7 @@ from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
-from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, clean_block
+from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Shown, Table, as_html, as_text, clean_block
 from unibeam_nb.notebook.talking import evaluated_sheet, reloaded_sheet, top_sheet
 from unibeam_nb.units import format_bytes, format_seconds
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unibeam_nb.bench import Experiment, Preview
     from unibeam_nb.doctor import Diagnosis
     from unibeam_nb.lab import Build, Machines
+    from unibeam_nb.lab.clouds import Emitted
     from unibeam_nb.machine import Machine
     from unibeam_nb.machine.console import Console
     from unibeam_nb.release.shake.report import Shaking
@@ -256,6 +257,12 @@ def saved_sheet(saved: Saved) -> Sheet:
     return Sheet(f"Wrote {saved.path} ({format_bytes(saved.path.stat().st_size)}).", links=links)
 
 
+def emitted_sheet(emitted: Emitted) -> Sheet:
+    if emitted.path is not None:
+        return saved_sheet(Saved(emitted.path))
+    return Sheet(f"{emitted.name} for {emitted.kind}", (), (Shown(emitted.text),))
+
+
 def console_sheet(console: Console) -> Sheet:
     said = console.tail(CONSOLE_LINES)
     title = f"Console of {console.name}" if console.name else "Console"
@@ -269,6 +276,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.model", "Image"): image_sheet,
     ("unibeam_nb.lab.builds", "Build"): build_sheet,
     ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
+    ("unibeam_nb.lab.clouds", "Emitted"): emitted_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.machine.console", "Console"): console_sheet,
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,

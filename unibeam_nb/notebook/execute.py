@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.errors import Cancelled, UsageError
+from unibeam_nb.image.emit import TARGETS
 from unibeam_nb.model import ICOUNT
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import Request
@@ -326,6 +327,15 @@ def _reload(lab: Lab, given: _Given) -> Any:
                       language=given.text("lang"), kill=given.switch("kill"))
 
 
+def _emit(lab: Lab, given: _Given) -> Saved | Text:
+    kind, output = given.text("as"), given.text("output")
+    if kind is None:
+        raise UsageError("Say what to emit it as.", f"It can be {', '.join(TARGETS)}: add --as qcow2, for example.")
+    made = lab.emit(given.required("name"), kind, Path(output) if output is not None else None,
+                    mem_mb=given.value("mem"), vcpus=given.value("vcpus"))
+    return Saved(made.path) if made.path else Text(made.text.rstrip("\n"))
+
+
 def _logs(lab: Lab, given: _Given) -> Text:
     return Text(lab.logs(given.required("machine"), given.value("lines", 40)))
 
@@ -339,6 +349,7 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "compare": _compare,
     "report": _report,
     "export": _export,
+    "emit": _emit,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
     "console": lambda lab, given: lab.machine(given.required("machine")).console,

@@ -1,0 +1,63 @@
+"""One built image as other platforms take it: qemu-img reads every format back to the same disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unibeam_nb import process, tools
+from unibeam_nb.cli import main
+from unibeam_nb.errors import ImageError, UsageError
+from unibeam_nb.lab import Build, Lab
+
+HELLO = "-module(cloud_hello).\n-export([start/0]).\nstart() -> ok.\n"
+
+
+@pytest.fixture
+def build(lab: Lab) -> Iterator[Build]:
+    yield lab.build("cloud-hello", text=HELLO, ports=(8080,), target="disk")
+    lab.clean()
+
+
+def test_every_format_holds_the_same_disk_and_is_the_same_again(lab: Lab, build: Build, tmp_path: Path) -> None:
+    disk = build.images[0].file("disk")
+    for kind, driver in (("raw", "raw"), ("qcow2", "qcow2"), ("vmdk", "vmdk"), ("vhd", "vpc")):
+        first, second = (lab.emit("cloud-hello", kind, tmp_path / f"{turn}.{kind}").path for turn in "ab")
+        assert first is not None
+        assert second is not None
+        assert first.read_bytes() == second.read_bytes(), kind
+        told = json.loads(process.run([tools.find("qemu-img"), "info", "--output=json", "-f", driver, first]).stdout)
+        assert told["virtual-size"] == disk.stat().st_size
+        process.run([tools.find("qemu-img"), "compare", "-f", "raw", "-F", driver, disk, first])
+    size = (tmp_path / "a.vhd").stat().st_size
+    assert (size - 512) % (1 << 20) == 0, "Azure wants whole MiB and a footer"
+    assert sorted(path.suffix for path in tmp_path.glob("[!.]*.*")) == sorted(2 * [".raw", ".qcow2", ".vmdk", ".vhd"])
+    with pytest.raises(ImageError) as caught:
+        lab.emit("cloud-hello", "raw", tmp_path / "not" / "there.raw")
+    assert str(caught.value.message) == f"{tmp_path}/not/there.raw cannot be written: No such file or directory."
+
+
+def test_texts_name_files_that_are_there(lab: Lab, build: Build, tmp_path: Path) -> None:
+    loaded = json.loads(lab.emit("cloud-hello", "firecracker", mem_mb=128).text)
+    assert Path(loaded["boot-source"]["kernel_image_path"]).read_bytes().startswith(b"\x7fELF")
+    assert Path(loaded["boot-source"]["initrd_path"]).is_file()
+    assert loaded["machine-config"]["mem_size_mib"] == 128
+    assert str(build.images[0].file("disk")) in lab.emit("cloud-hello", "libvirt").text
+    assert lab.emit("cloud-hello", "xl", tmp_path / "x.cfg").text == (tmp_path / "x.cfg").read_text()
+    with pytest.raises(UsageError) as caught:
+        lab.emit("cloud-hello", "vdi")
+    assert caught.value.message == "'vdi' is nothing that an image can be emitted as."
+
+
+def test_the_shell_emits_too(lab: Lab, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                             capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("unibeam_nb.store.Store.default", lambda: lab.store)
+    monkeypatch.chdir(tmp_path)
+    assert main(["emit", "cloud-hello", "--as", "qcow2"]) == 0
+    assert capsys.readouterr().out.startswith("Wrote cloud-hello.qcow2 (")
+    assert main(["emit", "cloud-hello", "--as", "gce"]) == 0
+    assert capsys.readouterr().out.startswith("#!/bin/sh\n# cloud-hello (disk, Linux ")
+    assert main(["emit", "cloud-hello"]) == 2

@@ -1,0 +1,94 @@
+"""Image -> what other platforms take: disks in their formats, their configurations, commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibeam_nb.errors import UsageError
+from unibeam_nb.lab.builds import Build, Builds
+from unibeam_nb.progress import note
+from unibeam_nb.store import digest_file, write_atomically
+
+if TYPE_CHECKING:
+    from unibeam_nb.image.emit import Facts
+    from unibeam_nb.model import Image
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """What was made for another platform: a text, a file, or both."""
+
+    name: str
+    kind: str
+    text: str = ""
+    path: Path | None = None
+
+
+class Clouds(Builds):
+    """The Lab's half that speaks to other platforms."""
+
+    def emit(self, name: str, kind: str, output: Path | None = None, *, mem_mb: int = 256,
+             vcpus: int = 1) -> Emitted:
+        """What the platform or format ``kind`` takes of ``name`` (``image/emit.py`` lists them).
+
+        A disk is written to ``output``, or to ``NAME.ENDING`` here; a text only where ``output`` is given. Raises
+        UsageError for another kind or a kernel that the platform cannot start, ImageError, ToolMissing.
+        """
+        from unibeam_nb.image import convert, emit
+
+        if kind not in emit.TARGETS:
+            raise UsageError(f"{kind!r} is nothing that an image can be emitted as.",
+                             f"It can be {', '.join(emit.TARGETS)}.")
+        build = self.named(name)
+        image = self._suitable(build, emit.TARGETS[kind])
+        if kind in emit.DISKS:
+            output = (output or Path(f"{name}.{emit.DISKS[kind]}")).expanduser()
+            return Emitted(name, kind, path=convert.convert(image.file("disk"), kind, output, image.sha256))
+        facts = self._facts(build, image, kind, mem_mb, vcpus)
+        text = emit.text(kind, facts)
+        if warning := emit.warning(kind, facts):
+            note(warning)
+        if output is not None:
+            output = output.expanduser()
+            with convert.beside(output):
+                write_atomically(output, text)
+        return Emitted(name, kind, text, output)
+
+    def _suitable(self, build: Build, targets: tuple[str, ...]) -> Image:
+        """The image of the build that is one of these targets, or one of the first of them."""
+        there = [image.target for image in build.images if image.target in targets]
+        return self._image(build, there[0] if there else targets[0], "")
+
+    def _facts(self, build: Build, image: Image, kind: str, mem_mb: int, vcpus: int) -> Facts:
+        from unibeam_nb.image import emit
+
+        files = {name: image.file(name) for name, _ in image.files}
+        if kind == "firecracker" and image.platform != "uml":
+            files["kernel"] = self._elf(files["kernel"])
+        return emit.Facts(build.name, image.target, files, image.kernel, image.platform, image.ports, mem_mb, vcpus,
+                          self._lacks(build, image, emit.DRIVERS[kind]))
+
+    def _elf(self, kernel: Path) -> Path:
+        """The ELF file inside a kernel, kept in the store."""
+        from unibeam_nb.image.formats.bzimage import elf_inside
+
+        def make(place: Path) -> None:
+            (place / "vmlinux").write_bytes(elf_inside(kernel.read_bytes()))
+
+        entry, _ = self.store.build("elf-kernels", digest_file(kernel)[:32], make)
+        return entry / "vmlinux"
+
+    def _lacks(self, build: Build, image: Image, driver: str) -> bool:
+        """Whether the image has neither this driver nor a kernel that has it built in. Of a kernel without a list of
+        what is built in, nothing is known."""
+        from unibeam_nb.image import disk, kmod
+        from unibeam_nb.image.kernels import stock_kernel
+
+        kernel = self._kernel(build.kernel) or stock_kernel(self.store)
+        if kernel.modules is None:
+            return False
+        modules = kmod.Modules(kernel.modules)
+        carried = disk.DRIVERS if image.target == "disk" else kmod.WANTED
+        return driver not in modules.builtin and (driver not in carried or driver not in modules.files)
