@@ -7,13 +7,14 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks browser bench clean
+.PHONY: help demo test lab setup unit integration notebooks kernels browser bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    install what is missing, run notebooks/01_quickstart.ipynb, leave report and charts in out/"
 	@echo "make test    install what is missing, run every test"
 	@echo "make lab     open JupyterLab on the notebooks"
+	@echo "make kernels compile and boot the kernels that make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
 
@@ -33,8 +34,13 @@ unit: setup
 # themselves, run alone afterwards.
 integration: setup
 	@echo "==> integration tests (real erlc, rebar3, mix, QEMU, podman, crun)"
-	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadfile -m "not serial"
-	@$(BIN)/python -m pytest tests/integration -q -m serial
+	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadfile -m "not serial and not kernels"
+	@$(BIN)/python -m pytest tests/integration -q -m "serial and not kernels"
+
+# The kernels that make test has no time for: the smallest, and one with every option.
+kernels: setup
+	@echo "==> further kernels"
+	@$(BIN)/python -m pytest tests/integration/test_kernel_variants.py -q
 
 notebooks: setup
 	@echo "==> notebooks"

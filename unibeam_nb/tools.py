@@ -60,6 +60,8 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("bison", ("bison",), "compiling tiny kernels"),
     Tool("bc", ("bc",), "compiling tiny kernels"),
     Tool("xz", ("xz-utils",), "packing tiny kernels"),
+    Tool("mkfs.erofs", ("erofs-utils",), "packing the root of linux images with a tiny kernel"),
+    Tool("dump.erofs", ("erofs-utils",), "packing the root of linux images with a tiny kernel", ("-V",)),
     Tool("lz4", ("lz4",), "packing tiny kernels"),
     Tool("tar", ("tar",), "unpacking the kernel's source"),
     Tool("perl", ("perl",), "building the lean emulator"),

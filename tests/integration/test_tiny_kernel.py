@@ -1,6 +1,7 @@
-"""The tiny kernel, really compiled: hello, generated projects and RabbitMQ run on it.
+"""The tiny kernel, really compiled: hello, generated projects and RabbitMQ run on it, from a root on a disk.
 
-Compiling takes minutes, so there is one kernel for all tests: the smallest form, which has the least to work with.
+Compiling takes minutes, so there is one kernel for all tests. The others, the smallest form and one with every option,
+are compiled by `make kernels` (test_kernel_variants.py).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 import pika
 import pytest
 
-from unibeam_nb.errors import BootFailed, ImageError, UsageError
+from unibeam_nb import process, tools
+from unibeam_nb.errors import BootFailed, ImageError, MachineError, UsageError
 from unibeam_nb.image import kbuild, kconfig, linux_source, tiny
-from unibeam_nb.image.kernels import Kernel, bzimage_version
+from unibeam_nb.image.kernels import Kernel
+from unibeam_nb.image.linux import build_linux
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine, prove_accelerator
 from unibeam_nb.machine.accelerator import boot_tiny
@@ -27,7 +30,7 @@ from unibeam_nb.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-ARM = "linux+tiny+small@qemu"
+ARM = "linux+tiny@qemu"
 
 HELLO = r"""
 -module(tiny_hello).
@@ -37,6 +40,13 @@ start() ->
     case os:getenv("MISBEHAVE") of
         "halt" -> io:format("tiny_hello: cannot find my configuration~n"), erlang:halt(3);
         _ -> ok
+    end,
+    case os:getenv("WRITE") of
+        false -> ok;
+        _ ->
+            Outcome = fun(ok) -> ok; ({error, Reason}) -> Reason end,
+            io:format("tiny_hello: home ~p, /opt/release ~p~n",
+                      [Outcome(file:write_file("here", <<"x">>)), Outcome(file:write_file("/opt/release/x", <<"x">>))])
     end,
     {ok, Listen} = gen_tcp:listen(list_to_integer(os:getenv("PORT")), [binary, {active, false}, {reuseaddr, true}]),
     Loop = spawn(fun() -> accept(Listen) end),
@@ -66,7 +76,7 @@ clock_step(Then) ->
 
 @pytest.fixture(scope="module")
 def kernel(store: Store) -> Kernel:
-    return tiny.build_tiny(store, "size")
+    return tiny.build_tiny(store)
 
 
 @pytest.fixture(scope="module")
@@ -95,22 +105,26 @@ def get(machine: Machine) -> str:
         return str(answer.read().decode())
 
 
-def test_the_smallest_kernel_has_no_modules_and_a_megabyte_and_a_half_at_most(kernel: Kernel, store: Store) -> None:
-    assert kernel.path.stat().st_size <= 1_500_000
-    assert (kernel.name, kernel.platform, kernel.modules, kernel.processors) == ("tiny-size", "mmio", None, 1)
-    assert kernel.version == bzimage_version(kernel.path)
+def test_a_kernel_is_what_its_settings_say_and_has_no_modules(kernel: Kernel, store: Store) -> None:
+    assert (kernel.name, kernel.platform, kernel.modules, kernel.processors) == ("tiny", "mmio", None, 1)
     source = linux_source.linux_source(store)
     assert kernel.version.startswith(source.kernel)
     assert kernel.source == f"{source} ({kbuild.compiler()})"
-    assert tiny.tiny_from_name(store, "tiny-size") == kernel
-    kconfig.refuse_lost(tiny.settings_of("size", ()), (kernel.path.parent / "config").read_text())
+    assert tiny.tiny_from_name(store, "tiny") == kernel
+    kconfig.refuse_lost(tiny.settings_of("boot", ()), (kernel.path.parent / "config").read_text())
 
 
 def test_nothing_of_this_host_is_in_it(kernel: Kernel, store: Store) -> None:
-    head = kernel.path.read_bytes()[:0x8000]
-    told = re.search(rb"\d+\.\d+\.\d+ \(unibeam@unibeam\) #1 [^\0]*1970", head)
-    assert told is not None
-    assert str(store.cache).encode() not in kernel.path.read_bytes()
+    whole = kernel.path.read_bytes()
+    assert re.search(rb"Linux version \d+\.\d+\.\d+ \(unibeam@unibeam\) [^\0]* #1 [^\0]*1970", whole)
+    assert str(store.cache).encode() not in whole
+
+
+def test_it_is_entered_directly_and_holds_nothing_that_is_not_loaded(kernel: Kernel) -> None:
+    whole = kernel.path.read_bytes()
+    assert whole[:4] == b"\x7fELF"
+    # Two gaps of 2 MiB, and symbols, would make it more than twice as large.
+    assert len(whole) < 6_000_000
 
 
 def test_hello_answers_on_it_and_has_a_fine_clock(lab: Lab, kernel: Kernel) -> None:
@@ -119,14 +133,25 @@ def test_hello_answers_on_it_and_has_a_fine_clock(lab: Lab, kernel: Kernel) -> N
         assert [m for m in machine.marks if m != "vmm"] == ["spawn", "kernel", "init", "beam", "app", "http"]
         assert machine.arm == ARM
         slept, step = map(int, get(machine).split())
-        image = lab._image(build, "linux", "", ("tiny", "small"))
+        image = lab._image(build, "linux", "", ("tiny",))
         assert machine.image_sha256 == image.sha256
     # A kernel that lost its clock counts ticks of four milliseconds, and sleeps two of them at least.
     assert slept < 4000
     assert step < 1_000_000
-    assert (image.kernel, image.platform, image.kind) == (kernel.version, "mmio", "linux+tiny+small")
+    assert (image.kernel, image.platform, image.kind) == (kernel.version, "mmio", "linux+tiny")
+    assert dict(image.files) == {"kernel": "kernel", "root": "root"}
     assert "kernel modules" not in [part.name for part in image.parts]
-    assert image.shipped_bytes < lab._image(build, "oci", "scratch").shipped_bytes
+
+
+def test_a_root_is_the_same_bytes_wherever_it_is_made_and_smaller_when_packed(
+        lab: Lab, kernel: Kernel, fresh_store: Store) -> None:
+    release = lab.build("tiny_hello", text=HELLO, ports=(8080,)).release
+    plain, packed = (build_linux(lab.store, release, kernel, how) for how in (None, "lz4"))
+    again = build_linux(fresh_store, release, kernel)
+    assert (again.sha256, again.cached) == (plain.sha256, False)
+    assert packed.file("root").stat().st_size < 0.8 * plain.file("root").stat().st_size
+    tree = process.run([tools.find("dump.erofs"), "--path=/etc/hosts", plain.file("root")]).stdout
+    assert "symlink" in tree
 
 
 def test_counted_boots_take_the_same_time_and_their_stages_are_all_of_it(lab: Lab) -> None:
@@ -153,11 +178,32 @@ def test_a_program_that_ends_ends_its_microvm_with_its_exit_code(lab: Lab) -> No
     assert "tiny_hello: cannot find my configuration" in caught.value.details
 
 
-def test_too_little_memory_is_told_as_such(lab: Lab) -> None:
+def test_memory_that_cannot_do_is_refused_before_the_boot_with_a_number_that_does(lab: Lab) -> None:
+    lab.build("tiny_hello", text=HELLO, ports=(8080,))
+    for arm in (ARM, "linux+tiny+initramfs@qemu"):
+        with pytest.raises(MachineError) as caught:
+            lab.boot("tiny_hello", arm=arm, mem_mb=4)
+        assert caught.value.message.startswith("tiny_hello cannot start in 4 MB: it takes ")
+        enough = re.fullmatch(r"Give it more: --mem (\d+)\.", caught.value.hint or "")
+        assert enough is not None
+        machine = lab.boot("tiny_hello", arm=arm, mem_mb=int(enough[1]), http="/")
+        machine.stop()
+
+
+def test_too_little_memory_that_only_a_boot_can_tell_is_told_as_such(lab: Lab) -> None:
     lab.build("tiny_hello", text=HELLO, ports=(8080,))
     with pytest.raises(BootFailed) as caught:
-        lab.boot("tiny_hello", arm=ARM, mem_mb=24, deadline=60.0)
-    assert "24 MB" in caught.value.message
+        lab.boot("tiny_hello", arm=ARM, mem_mb=16, deadline=10.0)
+    assert caught.value.message.startswith("tiny_hello did not reach app within 10.00 s in 16 MB; the last mark ")
+    assert (caught.value.hint or "").startswith("Give it more: --mem ")
+
+
+def test_a_packed_root_does_the_same_and_nothing_can_write_to_it(lab: Lab) -> None:
+    lab.build("tiny_hello", text=HELLO, ports=(8080,), compression="lz4")
+    with booted(lab, "tiny_hello", http="/", mem_mb=64, env=("WRITE=1",)) as machine:
+        get(machine)
+        assert "tiny_hello: home ok, /opt/release erofs" in "\n".join(machine.console.lines())
+    lab.build("tiny_hello", text=HELLO, ports=(8080,))
 
 
 def test_more_processors_than_the_kernel_uses_are_refused(lab: Lab) -> None:

@@ -89,6 +89,12 @@ def test_lateness_tells_the_last_mark() -> None:
         "hello did not reach app within 5.00 s; no mark was seen."
 
 
+def test_lateness_with_hardly_any_memory_is_put_down_to_that() -> None:
+    message, hint = told(ended=False, marks=BOOTED, deadline=5.0, console=["hm"], mem_mb=48, image_mb=40)
+    assert message == "hello did not reach app within 5.00 s in 48 MB; the last mark seen was init."
+    assert hint == "Give it more: --mem 256."
+
+
 def test_a_port_lost_between_choosing_and_starting_is_a_port_in_use() -> None:
     line = "qemu-system-x86_64: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:8080-:80'"
     error = explain(dataclasses.replace(SEEN, code=1, vmm=[line]))

@@ -26,7 +26,7 @@ tinyconfig:
 \t@touch .config
 olddefconfig:
 \t@sort -u unibeam.config > .config
-bzImage:
+bzImage vmlinux:
 \t@echo '  CC      init/main.o'
 \t@{body}
 """
@@ -34,7 +34,7 @@ bzImage:
 BZIMAGE = ('import struct;d=bytearray(0x400);d[0x1fe:0x200]=b"\\x55\\xaa";d[0x202:0x206]=b"HdrS";'
            'd[0x20e:0x210]=struct.pack("<H",0x100);d[0x300:0x306]=b"6.1.9 ";'
            'open("arch/x86/boot/bzImage","wb").write(d)')
-GOOD = f"mkdir -p arch/x86/boot; python3 -c '{BZIMAGE}'"
+GOOD = f"mkdir -p arch/x86/boot include/config; echo 6.1.9 > include/config/kernel.release; python3 -c '{BZIMAGE}'"
 
 
 def source_tree(store: Store, tmp_path: Path, body: str) -> None:
@@ -92,8 +92,8 @@ def test_the_last_word_on_an_option_holds() -> None:
 def test_what_cannot_be_had_is_refused_before_anything_is_fetched(fresh_store: Store) -> None:
     with pytest.raises(UsageError) as caught:
         tiny.build_tiny(fresh_store, "boot", ("usb",))
-    assert str(caught.value) == ("'usb' is not an option of tiny kernels.\n  Hint: The options are block, ipv6, pci, "
-                                 "smp, xen; any other is written CONFIG_NAME=y.")
+    assert str(caught.value) == ("'usb' is not an option of tiny kernels.\n  Hint: The options are block, efi, ipv6, "
+                                 "pci, smp, xen; any other is written CONFIG_NAME=y.")
     with pytest.raises(UsageError) as caught:
         tiny.build_tiny(fresh_store, "looks")
     assert str(caught.value) == "'looks' is nothing a kernel can be optimised for.\n  Hint: Choose one of boot, size."

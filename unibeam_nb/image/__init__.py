@@ -1,5 +1,5 @@
-"""Release -> image: ``linux`` (kernel and initramfs), ``disk`` (bootable by a firmware), ``osv`` (unikernel
-and its disk), ``oci`` (container image), ``release`` (as it is)."""
+"""Release -> image: ``linux`` (kernel and root), ``disk`` (bootable by a firmware), ``osv`` (unikernel and its disk),
+``oci`` (container image), ``release`` (as it is)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["build_image"]
 
 
 def build_image(store: Store, release: Release, target: str, flavour: str = "", *, kernel: Kernel | None = None,
-                compression: str = "lz4", options: tuple[str, ...] = ()) -> Image:
+                compression: str | None = None, options: tuple[str, ...] = ()) -> Image:
     """The image of a release for a target, from the store when it has been made before (``Image.cached``).
 
-    ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel``, ``compression`` (lz4, zstd, xz, none) and
-    ``options`` (what an arm calls the image by) are for ``linux``, ``kernel`` also for ``disk`` and ``osv``. Raises
+    ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel``, ``compression`` (of the root: lz4, zstd, xz, none)
+    and ``options`` (what an arm calls the image by) are for ``linux``, ``kernel`` also for ``disk`` and ``osv``. Raises
     UsageError for what a target does not take, ImageError when the release cannot become it.
     """
     if target not in TARGETS:

@@ -26,6 +26,9 @@ PROGRAMS = ("make", "gcc", "ld", "flex", "bison", "bc", "xz", "lz4", "tar")
 GENTLY = ("nice", "-n", "10")
 """A build of minutes leaves the host to whoever works on it."""
 
+LINKER_SCRIPT = "arch/x86/kernel/vmlinux.lds.S"
+_ENTRY_ALIGNED = re.compile(r"^(#define ALIGN_ENTRY_TEXT_(?:BEGIN|END)\s+\. = ALIGN\()PMD_SIZE", re.MULTILINE)
+
 MOST_LINES = 12
 _OBJECT = re.compile(rb"^  (?:CC|AS) ", re.MULTILINE)
 _TELLING = re.compile(r"\berror\b|undefined reference|No rule to make|cannot find|not found|No such file|\*\*\*",
@@ -71,13 +74,25 @@ def _make(tree: Path, target: str) -> None:
     process.run([tools.find("make"), "-s", target], cwd=tree, env=ENVIRONMENT)
 
 
-def compile_tree(tree: Path, objects: int) -> Path:
-    """Compile the configured tree; returns its bzImage. ``objects`` is about how many files that takes.
+def close_gaps(tree: Path, config: str) -> None:
+    """Lay the kernel out without its largest gaps, which are memory of a machine that nothing is in.
+
+    The few kilobytes through which the kernel is entered stand apart in 2 MiB of their own, so that page table
+    isolation can map them alone. Without that they need no more than a page of their own.
+    """
+    script = tree / LINKER_SCRIPT
+    if script.is_file() and "CONFIG_PAGE_TABLE_ISOLATION=y" not in config:
+        script.write_text(_ENTRY_ALIGNED.sub(r"\g<1>PAGE_SIZE", script.read_text()))
+
+
+def compile_tree(tree: Path, target: str, objects: int) -> Path:
+    """Compile ``target`` (``bzImage`` or ``vmlinux``) of the configured tree; returns it. ``objects`` is about how many
+    files that takes.
 
     Raises ImageError with the compiler's telling lines. However it ends, no part of the build is left running.
     """
     log = tree / "unibeam.log"
-    words: list[str | Path] = [*GENTLY, tools.find("make"), f"-j{processors()}", "bzImage"]
+    words: list[str | Path] = [*GENTLY, tools.find("make"), f"-j{processors()}", target]
     with step("Compiling the kernel"):
         with log.open("wb") as output:
             child = process.spawn(words, stdout=output, cwd=tree, env=ENVIRONMENT)
@@ -87,7 +102,12 @@ def compile_tree(tree: Path, objects: int) -> Path:
             process.stop_group(child)
     if code:
         raise failure(log.read_text(errors="replace"), tree)
-    return tree / "arch/x86/boot/bzImage"
+    return tree / ("arch/x86/boot/bzImage" if target == "bzImage" else target)
+
+
+def release_of(tree: Path) -> str:
+    """What the kernel of a compiled tree calls its version."""
+    return (tree / "include/config/kernel.release").read_text().strip()
 
 
 def processors() -> int:

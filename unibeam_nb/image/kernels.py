@@ -36,11 +36,12 @@ _IMAGE_PACKAGE = re.compile(r"linux-image-(?:unsigned-)?\d[\w.+-]*")
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel to boot. ``path`` is a bzImage; ``modules`` its ``lib/modules/VERSION`` directory, or None when
-    everything is built in; ``source`` says where it came from.
+    """A kernel to boot. ``path`` is a bzImage, or a ``vmlinux`` that is entered by PVH; ``modules`` its
+    ``lib/modules/VERSION`` directory, or None when everything is built in; ``source`` says where it came from.
 
     ``platform`` is the machine it is for: ``pci`` (q35), ``mmio`` (microvm) or ``uml``. ``processors`` is how many it
-    can use, None for any number; ``unpacks`` are the compressions of an initramfs that it knows."""
+    can use, None for any number; ``unpacks`` are the compressions of an initramfs that it knows, ``mounts`` those of an
+    EROFS root, none where it cannot mount one; the best comes first."""
 
     name: str
     version: str
@@ -51,6 +52,7 @@ class Kernel:
     platform: str = "pci"
     processors: int | None = None
     unpacks: tuple[str, ...] = UNPACKS
+    mounts: tuple[str, ...] = ()
 
 
 def bzimage_version(path: Path) -> str:
@@ -163,7 +165,8 @@ def load_kernel(entry: Path) -> Kernel:
     about = json.loads((entry / "kernel.json").read_text())
     modules = entry / about["modules"] if about["modules"] else None
     return Kernel(about["name"], about["version"], entry / "kernel", modules, about["sha256"], about["source"],
-                  about.get("platform", "pci"), about.get("processors"), tuple(about.get("unpacks", UNPACKS)))
+                  about.get("platform", "pci"), about.get("processors"), tuple(about.get("unpacks", UNPACKS)),
+                  tuple(about.get("mounts", ())))
 
 
 def version_key(version: str) -> list[tuple[int, str]]:

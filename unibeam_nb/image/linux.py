@@ -1,7 +1,7 @@
-"""The ``linux`` target: a kernel and an initramfs in which the release is the only program.
+"""The ``linux`` target: a kernel and a root file system in which the release is the only program.
 
-The kernel unpacks the initramfs into memory and starts ``/init``, our PID 1 (``guest/init.c``), which starts the
-release's emulator.
+The root is an initramfs, which the kernel unpacks into memory, or, where the kernel can mount one, an EROFS image on a
+disk. In it the kernel starts ``/init``, our PID 1 (``guest/init.c``), which starts the release's emulator.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from unibeam_nb.arms import INITRAMFS
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import kmod, root
+from unibeam_nb.image import erofs, kmod, root
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import cpio, lz4
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -27,41 +28,50 @@ COMPRESSIONS = ("lz4", "zstd", "xz", "none")
 ZSTD_LEVEL = 19
 
 
-def build_linux(store: Store, release: Release, kernel: Kernel | None, compression: str,
+def build_linux(store: Store, release: Release, kernel: Kernel | None, compression: str | None = None,
                 options: tuple[str, ...] = ()) -> Image:
     """The linux image of a release, with the distribution's kernel unless one is given. ``options`` is what its arm
-    calls it by."""
-    if compression not in COMPRESSIONS:
+    calls it by. Its root is EROFS where the kernel mounts that, unless :data:`INITRAMFS` is among them; ``compression``
+    is that of the root, the first that the kernel knows unless said."""
+    if compression is not None and compression not in COMPRESSIONS:
         raise ImageError(f"{compression!r} is not a compression of linux images.",
                          f"Choose one of {', '.join(COMPRESSIONS)}.")
     kernel = kernel or stock_kernel(store)
-    if compression not in kernel.unpacks:
+    mounted = bool(kernel.mounts) and INITRAMFS not in options
+    known = kernel.mounts if mounted else kernel.unpacks
+    compression = compression or known[0]
+    if compression not in known:
         raise ImageError(f"The kernel {kernel.name} cannot unpack {compression}.",
-                         f"Choose one of {', '.join(kernel.unpacks)} with --compression.")
+                         f"Choose one of {', '.join(known)} with --compression.")
     libraries = root.release_libraries(release)
     init = compiled_init(store)
     modules = wanted_modules(kernel)
-    versions = library_versions(*packers(compression))
+    versions = (erofs.version(),) if mounted else library_versions(*packers(compression))
+    name = "root" if mounted else "initramfs"
     inputs = {
         "kernel": [kernel.version, kernel.sha256, kernel.platform, kernel.processors],
-        "init": digest_file(init), "compression": compression,
-        "packer": versions,
+        "init": digest_file(init), "root": name, "compression": compression,
+        "packer": [versions, erofs.PACKED[compression] if mounted else ()],
         "modules": [[module.name, digest(module.data)] for module in modules],
         "libraries": {path: digest_file(source) for path, source in libraries.items()}}
 
     def fill(place: Path, key: str) -> Image:
         assert kernel is not None
-        whole = compose(release, libraries, init, modules)
+        whole = compose(release, libraries, init, modules, read_only=mounted)
         shutil.copyfile(kernel.path, place / "kernel")
         if kernel.platform == "uml":
             (place / "kernel").chmod(0o755)  # This kernel is a program, and runs from here.
-        with step("Packing the initramfs"):
-            pack(store, place / "initramfs", whole, compression)
+        if mounted:
+            with store.scratch() as scratch:
+                erofs.write(whole, place / name, compression, scratch)
+        else:
+            with step("Packing the initramfs"):
+                pack(store, place / name, whole, compression)
         sizes = (Part("linux kernel", (place / "kernel").stat().st_size), *parts(whole))
         return Image(
-            release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / "initramfs")),
-            release.sha256, sum((place / name).stat().st_size for name in ("kernel", "initramfs")),
-            sum(part.bytes for part in sizes), sizes, (("kernel", "kernel"), ("initramfs", "initramfs")),
+            release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / name)),
+            release.sha256, sum((place / each).stat().st_size for each in ("kernel", name)),
+            sum(part.bytes for part in sizes), sizes, (("kernel", "kernel"), (name, name)),
             release.launch, release.ports, kernel.version, (("gcc", compiler_version()), *versions),
             options=options, platform=kernel.platform, processors=kernel.processors)
 
@@ -79,10 +89,11 @@ def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
     return modules.closure(kmod.WANTED)
 
 
-def compose(release: Release, libraries: Mapping[str, Path], init: Path, modules: Iterable[kmod.Module]) -> Tree:
+def compose(release: Release, libraries: Mapping[str, Path], init: Path, modules: Iterable[kmod.Module], *,
+            read_only: bool = False) -> Tree:
     """The root file system of the guest."""
-    entries = [*root.common_entries(), *root.library_entries(libraries), *root.release_entries(release),
-               file("init", init, 0o755, part="init"),
+    entries = [*root.common_entries(read_only=read_only), *root.library_entries(libraries),
+               *root.release_entries(release), file("init", init, 0o755, part="init"),
                # The kernel opens these before anything is mounted; without /dev/null the BEAM spins for ever.
                device("dev/console", 5, 1, 0o600), device("dev/null", 1, 3, 0o666)]
     paths = []

@@ -7,14 +7,13 @@ are asked for. A kernel is made once for a source, a configuration and a compile
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from unibeam_nb.errors import UsageError
-from unibeam_nb.image import kbuild, kconfig, linux_source
+from unibeam_nb.image import kbuild, kconfig, linux_source, vmlinux
 from unibeam_nb.image.kconfig import Setting
-from unibeam_nb.image.kernels import KIND, Kernel, bzimage_version, load_kernel
+from unibeam_nb.image.kernels import KIND, Kernel, load_kernel
 from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import note, step
 from unibeam_nb.store import Store, digest, digest_file
@@ -23,14 +22,24 @@ FRAGMENTS = Path(__file__).parent / "kernel_options"
 PROFILES = ("boot", "size")
 """What a kernel is made for: to be ready soonest, or to have the fewest bytes."""
 
-OPTIONS = ("block", "ipv6", "pci", "smp", "xen")
+OPTIONS = ("block", "efi", "ipv6", "pci", "smp", "xen")
 """What can be had on top, beside any CONFIG_NAME=value."""
 
 COMPRESSIONS = {"boot": ("lz4", "zstd", "xz", "none"), "size": ("lz4", "xz", "none")}
 """How an initramfs may be packed for the kernels of each profile."""
 
-OBJECTS = {"": 790, "block": 160, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
+MOUNTS = ("none", "lz4")
+"""How an EROFS root may be packed for the kernels that mount one."""
+
+TARGETS = {"boot": "vmlinux", "size": "bzImage"}
+"""What is compiled for each profile: one that is entered directly (:mod:`.vmlinux`), or one that unpacks itself. A
+firmware takes only the latter."""
+
+OBJECTS = {"": 790, "block": 160, "efi": 190, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
 """About how many files are compiled, for the progress bar: of the smallest kernel, and more for each option."""
+
+LAYOUT = 1
+"""Counts up whenever the same settings would give another kernel, so that old ones are not taken for new ones."""
 
 PROCESSOR_MINUTES = 15
 """About how long one processor compiles."""
@@ -98,7 +107,7 @@ def build_tiny(store: Store, optimise: str = "boot", extras: Iterable[str] = ())
     source = linux_source.linux_source(store)
     tool = kbuild.compiler()
     name = name_of(optimise, extras)
-    key = digest(name, str(source), [str(setting) for setting in settings], tool, kbuild.ENVIRONMENT)[:32]
+    key = digest(name, str(source), [str(setting) for setting in settings], tool, kbuild.ENVIRONMENT, LAYOUT)[:32]
 
     def make(place: Path) -> None:
         minutes = max(round(PROCESSOR_MINUTES / kbuild.processors()), 1)
@@ -106,12 +115,17 @@ def build_tiny(store: Store, optimise: str = "boot", extras: Iterable[str] = ())
         with step(f"Making the kernel {name}"), store.scratch() as scratch:
             linux_source.unpack(source, scratch / "linux")
             config = kbuild.configure(scratch / "linux", settings, source.kernel)
-            image = kbuild.compile_tree(scratch / "linux", sum(OBJECTS.get(word, 0) for word in ("", *extras)))
-            shutil.copyfile(image, place / "kernel")
+            kbuild.close_gaps(scratch / "linux", config)
+            objects = sum(OBJECTS.get(word, 0) for word in ("", *extras))
+            target = "bzImage" if "efi" in extras else TARGETS[optimise]
+            kernel = kbuild.compile_tree(scratch / "linux", target, objects).read_bytes()
+            (place / "kernel").write_bytes(vmlinux.pack(kernel) if target == "vmlinux" else kernel)
             (place / "config").write_text(config)
-        about = {"name": name, "version": bzimage_version(place / "kernel"), "sha256": digest_file(place / "kernel"),
-                 "source": f"{source} ({tool})", "modules": None, "platform": "mmio",
-                 "processors": None if "smp" in extras else 1, "unpacks": COMPRESSIONS[optimise]}
+            version = kbuild.release_of(scratch / "linux")
+        about = {"name": name, "version": version, "sha256": digest_file(place / "kernel"),
+                 "source": f"{source} ({tool})", "modules": None, "platform": "pci" if "pci" in extras else "mmio",
+                 "processors": None if "smp" in extras else 1, "unpacks": COMPRESSIONS[optimise],
+                 "mounts": MOUNTS if any(str(setting) == "CONFIG_EROFS_FS=y" for setting in settings) else ()}
         (place / "kernel.json").write_text(dump(about))
 
     return load_kernel(store.build(KIND, key, make)[0])

@@ -31,7 +31,7 @@ class Build:
     release: Release
     images: tuple[Image, ...] = ()
     kernel: str | None = None
-    compression: str = "lz4"
+    compression: str | None = None
     keep: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ class Builds:
     def build(self, name: str, *, text: str | None = None, path: Path | None = None,
               language: str | None = None, target: str = "linux", flavour: str = "",
               ports: tuple[int, ...] = (), applications: tuple[str, ...] = (), flags: tuple[str, ...] = (),
-              kernel: str | None = None, compression: str = "lz4", erts: str | None = None,
+              kernel: str | None = None, compression: str | None = None, erts: str | None = None,
               shake: bool = False, keep: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> Build:
         """Make a release from a cell's ``text`` or from ``path``, and an image of it for ``target``.
 

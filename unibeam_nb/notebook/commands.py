@@ -91,7 +91,7 @@ BUILD = Command(
             kind="switch"),
      Option(("--keep",), "modules and applications that shaking keeps whole", "LIST", "list"),
      Option(("--drop",), "modules and applications that shaking leaves out in any case", "LIST", "list"),
-     Option(("--compression",), "compression of the initramfs", "NAME", choices=("lz4", "zstd", "xz", "none"))),
+     Option(("--compression",), "compression of a linux image's root", "NAME", choices=("lz4", "zstd", "xz", "none"))),
     "Erlang or Elixir modules",
     ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim",
      "build hello --from hello.erl --shake --keep calendar"))
@@ -270,7 +270,7 @@ KERNEL = Command(
     (Option(("--sha256",), "the sha256 that the kernel to add must have; needed for a URL", "SHA256"),
      Option(("--optimise",), "what a tiny kernel is made for: the shortest boot or the fewest bytes", "WHAT",
             choices=("boot", "size")),
-     Option(("--with",), "what a tiny kernel has on top: block, ipv6, pci, smp, xen, or any CONFIG_NAME=y", "LIST",
+     Option(("--with",), "what a tiny kernel has on top: block, efi, ipv6, pci, smp, xen, or any CONFIG_NAME=y", "LIST",
             "list")),
     examples=("kernel", "kernel fetch", "kernel build tiny --optimise size --with ipv6", "kernel add osv ~/loader.elf"))
 

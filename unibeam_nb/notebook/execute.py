@@ -101,7 +101,7 @@ def _build(lab: Lab, given: _Given) -> Build:
             path=Path(source) if source is not None else None, language=given.text("lang"), target=kind,
             flavour=flavour or ("scratch" if kind == "oci" else ""),
             ports=tuple(_port(port) for port in given.many("port")), applications=given.many("app"), flags=flags,
-            kernel=given.text("kernel"), compression=given.value("compression", "lz4"),
+            kernel=given.text("kernel"), compression=given.text("compression"),
             erts=given.text("erts"), shake=given.switch("shake"), keep=given.many("keep"), drop=given.many("drop")))
     # The first build says whether the release was in the cache; for the others it always was.
     return dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))

@@ -1,0 +1,64 @@
+"""A kernel that is entered directly: only what is loaded, where it is loaded."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from unibeam_nb.errors import ImageError
+from unibeam_nb.image.vmlinux import pack
+
+BASE, SHIFT = 0xFFFFFFFF81000000, 0xFFFFFFFF80000000
+PROGBITS, NOTE, NOBITS = 1, 7, 8
+
+SECTIONS = (  # kind, flags, address, bytes
+    (PROGBITS, 6, BASE, b"text" * 2000),
+    (PROGBITS, 2, BASE + 0x200000, b"rodata" * 1000),
+    (NOTE, 2, BASE + 0x200000 + 6000, b"note" * 9),
+    (PROGBITS, 3, BASE + 0x400000, b"data" * 100),
+    (NOBITS, 3, BASE + 0x401000, b""),
+    (PROGBITS, 0, 0, b"GCC: a compiler"))
+
+
+def kernel(sections: tuple[tuple[int, int, int, bytes], ...] = SECTIONS) -> bytes:
+    """An ELF file as the kernel's linker lays it out: padded to 2 MiB, sections at the end."""
+    body, table = bytearray(0x200000), [struct.pack("<IIQQQQIIQQ", *([0] * 10))]
+    for kind, flags, address, content in sections:
+        at = 0x200000 + (address - BASE if address else len(body) - 0x200000)
+        body.extend(bytes(max(at + len(content) - len(body), 0)))
+        body[at:at + len(content)] = content
+        table.append(struct.pack("<IIQQQQIIQQ", 0, kind, flags, address, at, len(content) or 4096, 0, 0, 1, 0))
+    load = struct.pack("<IIQQQQQQ", 1, 7, 0x200000, BASE, BASE - SHIFT, len(body), len(body), 0x200000)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, BASE - SHIFT, 64, len(body), 0,
+                         64, 56, 1, 64, len(table), 0)
+    body[:120] = header + load
+    return bytes(body) + b"".join(table)
+
+
+def test_what_is_loaded_lies_where_it_did_and_nothing_else_is_in_it() -> None:
+    whole = kernel()
+    packed = pack(whole)
+    assert len(packed) < 20_000 < len(whole)
+    header = struct.unpack_from("<16sHHIQQQIHHHHHH", packed)
+    assert (header[1], header[2], header[4], header[12]) == (2, 62, BASE - SHIFT, 0)
+    heads = [struct.unpack_from("<IIQQQQQQ", packed, 64 + 56 * i) for i in range(header[10])]
+    loaded = {at: packed[offset:offset + size] for kind, _, offset, at, _, size, *_ in heads if kind == 1}
+    assert loaded == {BASE: b"text" * 2000, BASE + 0x200000: b"rodata" * 1000 + b"note" * 9,
+                      BASE + 0x400000: b"data" * 100}
+    assert all(virtual - physical == SHIFT for _, _, _, virtual, physical, *_ in heads)
+    assert [packed[offset:offset + size] for kind, _, offset, _, _, size, *_ in heads if kind == 4] == [b"note" * 9]
+    assert b"compiler" not in packed
+
+
+def test_the_same_kernel_becomes_the_same_bytes() -> None:
+    assert pack(kernel()) == pack(kernel())
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"MZ" + bytes(100), "vmlinux is not an ELF file of 64 bits."),
+    (kernel(SECTIONS[:2]), "vmlinux cannot be entered directly.")])
+def test_other_files_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        pack(content)
+    assert caught.value.message == message
