@@ -2,7 +2,7 @@
 
     out/01_quickstart.ipynb    the executed notebook
     out/report.html            one self-contained report, written by its last cell but one
-    out/boot.svg, boot.png     and the same for stages, size, memory
+    out/boot.svg, boot.png     and the same for every chart that can be drawn of it
 """
 
 from __future__ import annotations

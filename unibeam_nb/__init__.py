@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Lab", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["Experiment", "Lab", "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
+    from unibeam_nb.bench import Experiment
     from unibeam_nb.lab import Lab
 
 
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from unibeam_nb.lab import Lab
 
         return Lab
+    if name == "Experiment":
+        from unibeam_nb.bench import Experiment
+
+        return Experiment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

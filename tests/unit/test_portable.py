@@ -59,7 +59,7 @@ def test_a_report_is_read_in_a_process_that_knows_nothing_of_the_machine_it_came
     lab = Lab(Store(tmp_path / "cache", tmp_path / "state"))
     chart = lab.chart("ratio", str(report), baseline="release@process")
     assert "slower than release@process" in chart.alt
-    code = (f"from unibeam_nb.bench import Experiment; print(len(Experiment.open({str(report)!r}).samples));"
+    code = (f"from unibeam_nb import Experiment; print(len(Experiment.open({str(report)!r}).samples));"
             "import sys; sys.exit('unibeam_nb.machine' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "110\n"
