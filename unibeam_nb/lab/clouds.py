@@ -12,6 +12,7 @@ from unibeam_nb.progress import note
 from unibeam_nb.store import digest_file, write_atomically
 
 if TYPE_CHECKING:
+    from unibeam_nb.image.ami import Publication
     from unibeam_nb.image.emit import Facts
     from unibeam_nb.model import Image
 
@@ -55,6 +56,23 @@ class Clouds(Builds):
             with convert.beside(output):
                 write_atomically(output, text)
         return Emitted(name, kind, text, output)
+
+    def publish(self, name: str, cloud: str = "aws", *, region: str | None = None, yes: bool = False) -> Publication:
+        """Make ``name`` an image of a cloud: an AMI at AWS. Without ``yes`` nothing is sent or asked, and what would be
+        is returned. A call that failed in the middle is gone on with by the next one."""
+        from unibeam_nb.image import ami
+
+        if cloud != "aws":
+            raise UsageError(f"{cloud!r} is not a cloud that images are published to.", "It can be aws; others take "
+                             "what 'emit NAME --as gce|azure|vmware|proxmox' tells.")
+        build = self.named(name)
+        image = self._suitable(build, ("disk",))
+        where = ami.region_of(region)
+        if lacks := self._lacks(build, image, "ena"):
+            note(f"The disk image of {name} has no network driver for AWS (ena).")
+        if not yes:
+            return ami.plan(image, where)
+        return ami.publish(image, where, self.store.directory("publish"), ena=not lacks)
 
     def _suitable(self, build: Build, targets: tuple[str, ...]) -> Image:
         """The image of the build that is one of these targets, or one of the first of them."""

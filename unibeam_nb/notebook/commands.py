@@ -207,6 +207,15 @@ EMIT = Command(
      _MEM, _VCPUS),
     examples=("emit hello --as qcow2", "emit hello --as libvirt -o hello.xml", "emit hello --as gce"))
 
+PUBLISH = Command(
+    "publish", "make what was built an image of a cloud; says only what it would do unless told --yes",
+    (Positional("cloud", "where to; others than aws: emit NAME --as gce, for example", required=True,
+                choices=("aws",)),
+     Positional("name", "what was built", required=True, completes="names")),
+    (Option(("--region",), "the region; the one of your AWS configuration if left out", "REGION"),
+     Option(("--yes",), "send and register it", kind="switch")),
+    examples=("publish aws hello --region eu-central-1", "publish aws hello --yes"))
+
 PS = Command("ps", "list the machines that run")
 
 LOGS = Command(
@@ -281,6 +290,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, EMIT, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP, STOP,
-    CLEAN, DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP,
+    STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -25,6 +25,7 @@ from unibeam_nb.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from unibeam_nb.bench import Experiment, Preview
     from unibeam_nb.doctor import Diagnosis
+    from unibeam_nb.image.ami import Publication
     from unibeam_nb.lab import Build, Machines
     from unibeam_nb.lab.clouds import Emitted
     from unibeam_nb.machine import Machine
@@ -263,6 +264,16 @@ def emitted_sheet(emitted: Emitted) -> Sheet:
     return Sheet(f"{emitted.name} for {emitted.kind}", (), (Shown(emitted.text),))
 
 
+def publication_sheet(made: Publication) -> Sheet:
+    facts = [("region", made.region), ("AMI", made.ami or "would be registered: UEFI, x86_64, ENA"),
+             ("snapshot", made.snapshot or "would be started"), ("volume", f"{made.volume_gib} GiB"),
+             ("to send" if not made.ami else "blocks", f"{made.blocks} of 512 KiB, {format_bytes(made.bytes)}")]
+    if made.ami:
+        facts.append(("sent now", str(made.sent)))
+        return Sheet(f"Published {made.ami_name}", tuple(facts))
+    return Sheet(f"Would publish {made.ami_name}; add --yes to do it", tuple(facts))
+
+
 def console_sheet(console: Console) -> Sheet:
     said = console.tail(CONSOLE_LINES)
     title = f"Console of {console.name}" if console.name else "Console"
@@ -276,6 +287,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.model", "Image"): image_sheet,
     ("unibeam_nb.lab.builds", "Build"): build_sheet,
     ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
+    ("unibeam_nb.image.ami", "Publication"): publication_sheet,
     ("unibeam_nb.lab.clouds", "Emitted"): emitted_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.machine.console", "Console"): console_sheet,

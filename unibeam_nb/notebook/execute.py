@@ -350,6 +350,8 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "report": _report,
     "export": _export,
     "emit": _emit,
+    "publish": lambda lab, given: lab.publish(given.required("name"), given.required("cloud"),
+                                              region=given.text("region"), yes=given.switch("yes")),
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
     "console": lambda lab, given: lab.machine(given.required("machine")).console,
