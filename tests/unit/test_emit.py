@@ -92,6 +92,8 @@ def test_the_commands_fit_the_image() -> None:
     assert "--allow=tcp:80,tcp:443" in text("gce", DISK)
     assert "'/i m/disk'" in text("gce", DISK)
     assert "--hyper-v-generation V2" in text("azure", DISK)
+    assert "--attach-os-disk my-app" in text("azure", DISK)
+    assert "open-port" not in text("azure", Facts("hello", "disk", DISK.files, "6.1"))
     assert "-firmware=efi -net.adapter=vmxnet3" in text("vmware", DISK)
     assert "--bios ovmf" in text("proxmox", DISK)
     assert "pre-enrolled-keys=0" in text("proxmox", DISK)

@@ -163,13 +163,13 @@ def gce(facts: Facts) -> str:
         f"tar --format=oldgnu -Sczf {archive} disk.raw",
         f'gcloud storage cp {archive} "gs://$BUCKET/{archive}"',
         f'gcloud compute images create {name} --source-uri="gs://$BUCKET/{archive}" --architecture=X86_64 '
-        "--guest-os-features=UEFI_COMPATIBLE,VIRTIO_SCSI_MULTIQUEUE",
+        "--guest-os-features=UEFI_COMPATIBLE",
         f"gcloud compute instances create {name} --image={name} --machine-type=e2-micro --no-shielded-secure-boot "
         f"--network-interface=nic-type=VIRTIO_NET --tags={name}", *allow], ("BUCKET",))
 
 
 def azure(facts: Facts) -> str:
-    """Commands that make an Azure image. It takes a fixed VHD as a page blob; generation 2 is the one with UEFI."""
+    """Commands that make an Azure machine. It takes a fixed VHD as a page blob; generation 2 is the one with UEFI."""
     name = _cloud_name(facts)
     opened = [f'az vm open-port --resource-group "$GROUP" --name {name} --port {",".join(map(str, facts.ports))}'
               ] if facts.ports else []
@@ -177,11 +177,11 @@ def azure(facts: Facts) -> str:
         f"unibeam emit {facts.name} --as vhd -o {name}.vhd",
         f'az storage blob upload --account-name "$ACCOUNT" --container-name "$CONTAINER" --type page --file {name}.vhd '
         f"--name {name}.vhd",
-        f'az image create --resource-group "$GROUP" --name {name} --os-type Linux --hyper-v-generation V2 '
+        f'az disk create --resource-group "$GROUP" --name {name} --os-type Linux --hyper-v-generation V2 '
         f'--source "https://$ACCOUNT.blob.core.windows.net/$CONTAINER/{name}.vhd"',
-        # Nothing inside waits for Azure's agent, and a password or key would reach nobody.
-        f'az vm create --resource-group "$GROUP" --name {name} --image {name} --size Standard_B1s '
-        f"--security-type Standard --specialized", *opened], ("GROUP", "ACCOUNT", "CONTAINER"))
+        # A disk that is attached as it is: an image would wait for an agent that sets up users.
+        f'az vm create --resource-group "$GROUP" --name {name} --attach-os-disk {name} --os-type linux '
+        f"--size Standard_B1s --security-type Standard", *opened], ("GROUP", "ACCOUNT", "CONTAINER"))
 
 
 def vmware(facts: Facts) -> str:
