@@ -444,3 +444,21 @@ def test_an_arm_whose_copy_does_not_start_is_a_failed_sample(tmp_path: Path, fre
               DENSE, dict([*IMAGES.items()][:1]))
     assert [(s.ok, s.error) for s in exp.samples] == [(False, "No.")] * 2
     assert {s.values["copies_count"] for s in exp.samples} == {1, 3}
+
+
+def test_a_second_measurement_is_refused_where_it_may_not_wait(tmp_path: Path) -> None:
+    path = tmp_path / "shared" / "lock"
+    with measuring(path), pytest.raises(BenchError) as caught, measuring(path, wait=False):
+        pytest.fail("the lock was taken")
+    assert caught.value.message.startswith(f"Another measurement is under way on this host (process {os.getpid()}, ")
+    assert caught.value.hint == "Wait until it has ended, or let this one wait: --if-busy wait"
+
+
+def test_a_wall_clock_that_jumps_is_told_once(tmp_path: Path, fresh_store: Store) -> None:
+    before, after = datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    moments = itertools.chain([before] * 8, itertools.repeat(after))
+    exp = run_experiment(PLAN, IMAGES, fresh_store, tmp_path / "jump.jsonl", boot=replaying(),
+                         lock=tmp_path / "l" / "lock", now=lambda: next(moments))
+    (line,) = (line for line in exp.notes if "clock" in line)
+    assert "The wall clock jumped back by 86400 s." in line
+    assert len(exp.samples) == 8

@@ -136,3 +136,15 @@ def test_python_lines_complete_as_ever(shell: Any) -> None:
 def test_nothing_is_offered_after_unload(shell: Any) -> None:
     shell.run_line_magic("unload_ext", "unibeam_nb")
     assert "%unibeam boot" not in completed(shell, "%unibeam bo")
+
+
+def test_factors_are_offered_for_vary() -> None:
+    found = candidates("%unibeam bench hello --vary m", Nothing())
+    assert found == ("m", ["mem_mb="])
+
+
+class Nothing:
+    """Nothing has a name."""
+
+    def of(self, what: str) -> tuple[str, ...]:
+        return ()

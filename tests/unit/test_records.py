@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unibeam_nb.analysis.words import host_line
 from unibeam_nb.arms import Arm
+from unibeam_nb.bench import checks
 from unibeam_nb.bench.journal import Journal, load_experiment
 from unibeam_nb.bench.plan import Factor, make_plan
 from unibeam_nb.bench.records import Reader, parsed_lines, sample_record
@@ -142,3 +144,19 @@ def test_a_disk_that_is_full_costs_no_sample(tmp_path: Path, monkeypatch: pytest
         assert len(load_experiment(path).samples) == 1
         journal.append(GOOD)
     assert len(load_experiment(path).samples) == 2
+
+
+def test_samples_of_several_hosts_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    with Journal.create(path, HEADER | {"hosts": {"h": {"cpu": "A"}, "i": {"cpu": "B"}}}) as journal:
+        journal.append(GOOD)
+        journal.append(dataclasses.replace(GOOD, order=4, host="i"))
+    exp = load_experiment(path)
+    assert exp.hosts == ("h", "i")
+    there = exp.on_host("i")
+    assert [s.order for s in there.samples] == [4]
+    assert (there.header["host"], there.header["host_id"], there.hosts) == ({"cpu": "B"}, "i", ("i",))
+    assert any("The samples come from 2 hosts." in str(c) for c in checks.after(exp.samples, exp.plan, 2))
+    assert host_line(exp) == "POOLED FROM 2 HOSTS (h, i)"
+    with pytest.raises(BenchError, match=r"^night has no sample of the host x\.$"):
+        exp.on_host("x")

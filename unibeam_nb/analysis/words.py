@@ -43,6 +43,8 @@ def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
 
 def host_line(exp: Experiment) -> str:
     """On what it was measured: processor, cores, and whether that is a virtual machine itself."""
+    if len(exp.hosts) > 1:
+        return f"POOLED FROM {len(exp.hosts)} HOSTS ({', '.join(exp.hosts)})"
     host = exp.header["host"]
     return f"{host['cpu']}, {host['cores']} cores" + (", itself a virtual machine" if host["virtualised"] else "")
 

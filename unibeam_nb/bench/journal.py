@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,21 @@ class Experiment:
     def measured_of(self, kind: str) -> tuple[Sample, ...]:
         """The samples of this kind (:data:`~unibeam_nb.model.KINDS`) that count: no warm-up, no failure."""
         return tuple(s for s in self.samples if s.ok and not s.warmup and s.kind == kind)
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The ids of the hosts that its samples come from, in the order in which they were met."""
+        return tuple(dict.fromkeys(s.host for s in self.samples))
+
+    def on_host(self, host: str) -> Experiment:
+        """What of the experiment was measured on the host of this id, as an experiment. Raises BenchError where nothing
+        was."""
+        if host not in self.hosts:
+            raise BenchError(f"{self.name} has no sample of the host {host}.",
+                             f"It has those of {', '.join(self.hosts)}.")
+        facts = self.header.get("hosts", {}).get(host, self.header["host"])
+        return replace(self, header=self.header | {"host": facts, "host_id": host, "hosts": {host: facts}},
+                       samples=tuple(s for s in self.samples if s.host == host))
 
     @property
     def failed(self) -> tuple[Sample, ...]:

@@ -145,7 +145,10 @@ def describe(plan: Plan, blocks_shown: int = 3) -> list[str]:
     slots = schedule(plan)
     warm = f"{plan.warmup} warm-up + " if plan.warmup else ""
     most = "at most " if plan.stop else ""
-    machine = f"{plan.mem_mb} MiB and {plan.vcpus} vCPU for virtual machines, accelerator {plan.accelerator}"
+    fixed = {"mem_mb": f"{plan.mem_mb} MiB", "vcpus": f"{plan.vcpus} vCPU"}
+    sizes = " and ".join(text for name, text in fixed.items() if name not in {f.name for f in plan.factors})
+    machine = f"{sizes} for virtual machines, accelerator {plan.accelerator}" if sizes else \
+        f"accelerator {plan.accelerator}"
     ends = {"app": "every application is started", "http": "the first good HTTP answer",
             "auto": "the first good HTTP answer (every application started, where no port is served)"}[plan.until]
     kinds = "" if plan.kinds == ("boot",) else f" x {many(len(plan.kinds), 'kind')} ({', '.join(plan.kinds)})"

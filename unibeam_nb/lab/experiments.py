@@ -115,9 +115,12 @@ class Experiments(Builds):
         return [path.stem for path in sorted(directory.glob("*.jsonl"), key=lambda p: p.stat().st_mtime)]
 
     def experiment(self, name: str | None = None) -> Experiment:
-        """An experiment by its name, or by the path of its journal or report; the newest one when none is named."""
+        """An experiment by its name, or by the path of its journal or report; the newest one when none is named.
+        ``NAME@HOST`` is what of it was measured on the host of this id."""
         from unibeam_nb.bench import load_experiment
 
+        if name is not None and (found := re.fullmatch(r"(.+)@([0-9a-f]{12})", name)):
+            return self.experiment(found[1]).on_host(found[2])
         there = self.experiments()
         if name is not None and name.endswith((".jsonl", ".html")) and Path(name).expanduser().is_file():
             return load_experiment(Path(name).expanduser())

@@ -13,7 +13,7 @@ Kind = Literal["text", "list", "count", "number", "switch"]
 """What an option's value is: text; a comma-separated list that may also be repeated; a whole number from 0;
 a positive number; or nothing at all."""
 
-Completes = Literal["", "names", "arms", "machines", "experiments", "kernels", "files"]
+Completes = Literal["", "names", "arms", "machines", "experiments", "kernels", "factors", "files"]
 """What Tab offers for a value, besides its fixed choices."""
 
 
@@ -133,7 +133,7 @@ BENCH = Command(
      Option(("--seed",), "seed of the order of the arms", "N", "count"),
      _MEM, _VCPUS, _ACCEL, _ICOUNT, _HTTP, _UNTIL, _DEADLINE,
      Option(("--vary",), "also vary something besides the arm: mem_mb, vcpus, kernel, flags or erts", "FACTOR=A,B",
-            "list"),
+            "list", completes="factors"),
      Option(("--within",), "end when the interval of every ratio to the baseline is narrower than this: 5% or 0.05; "
             "-n is then the most blocks", "PART"),
      Option(("--baseline",), "the arm that the ratios of --within are to", "ARM", completes="arms"),
