@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(request: Request) -> int:
     from unibeam_nb.lab import Lab
 
+    if request.values.get("no_wait"):
+        raise UsageError("A shell has no cell to go on with.", "Leave out --no-wait, or end the line with &.")
     result = carry_out(Job(title_of(request), lambda: execute(Lab(), request)), TerminalView())
     text = to_text(result)
     if request.command == "chart":

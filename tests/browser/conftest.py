@@ -120,7 +120,10 @@ class Notebook:
         page.on("console", lambda message: self.errors.append(message.text) if "[anywidget]" in message.text else None)
 
     def open(self) -> Notebook:
-        self.page.goto(self.server.url(f"lab/tree/{self.name}"))
+        self.page.goto(self.server.url(f"lab/tree/{self.name}") + "&reset")  # No notebook of another test is open.
+        return self.wait_until_ready()
+
+    def wait_until_ready(self) -> Notebook:
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
         # A kernel that is ready says so in the notebook's toolbar.
         self.page.wait_for_function(

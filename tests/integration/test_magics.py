@@ -172,7 +172,8 @@ def test_long_work_shows_one_display_that_ends_as_a_line(kernel: Kernel) -> None
 
 WAITS = """
 from unibeam_nb.job import Job
-from unibeam_nb.notebook.live import NotebookView, carry_out
+from unibeam_nb.notebook.live import carry_out
+from unibeam_nb.notebook.widgets.work import WorkView
 from unibeam_nb.progress import checkpoint, step
 import time
 
@@ -182,7 +183,8 @@ def wait():
             time.sleep(0.05)
             checkpoint()
 
-carry_out(Job("waiting", wait), NotebookView(get_ipython()))
+job = Job("waiting", wait)
+carry_out(job, WorkView(get_ipython(), job))
 """
 
 

@@ -16,8 +16,10 @@ import pytest
 from unibeam_nb.errors import Cancelled
 from unibeam_nb.job import Job
 from unibeam_nb.notebook import live
-from unibeam_nb.notebook.live import NotebookView, TerminalView, View, carry_out
+from unibeam_nb.notebook.display import WIDGET_VIEW
+from unibeam_nb.notebook.live import TerminalView, View, carry_out
 from unibeam_nb.notebook.steps import SHOWN_STEPS, StepLog, steps_html, steps_text
+from unibeam_nb.notebook.widgets.work import WorkView
 from unibeam_nb.progress import StepEvent, checkpoint, note, progress, step
 
 
@@ -120,10 +122,12 @@ class Publisher:
 @pytest.mark.usefixtures("_soon")
 def test_a_notebook_gets_one_display_that_is_updated() -> None:
     shell = Publisher()
-    work("build hello", NotebookView(shell), "<b>Compiling</b>", seconds=0.2)
-    assert [message["update"] for message in shell.published][:2] == [False, True]
+    compiling = Job("build hello", lambda: [step("<b>Compiling</b>").__enter__(), time.sleep(0.2)])
+    carry_out(compiling, WorkView(shell, compiling))
+    assert [message["update"] for message in shell.published] == [False, True]
     assert len({message["transient"]["display_id"] for message in shell.published}) == 1
-    assert all(set(message["data"]) == {"text/plain", "text/html"} for message in shell.published)
+    assert set(shell.published[0]["data"]) == {"text/plain", "text/html", WIDGET_VIEW}
+    assert set(shell.published[1]["data"]) == {"text/plain", "text/html"}
     assert "&lt;b&gt;Compiling" in shell.published[0]["data"]["text/html"]
     assert "<details open>" in shell.published[0]["data"]["text/html"]
     assert "<details>" in shell.published[-1]["data"]["text/html"]

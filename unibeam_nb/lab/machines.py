@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ from unibeam_nb.lab.builds import Builds
 from unibeam_nb.lab.words import parse_env, parse_port
 from unibeam_nb.model import Probe
 from unibeam_nb.progress import step
-from unibeam_nb.store import remove_tree
+from unibeam_nb.store import Store, remove_tree
 
 if TYPE_CHECKING:
-    from unibeam_nb.machine import Machine
+    from unibeam_nb.machine import BootOptions, Machine
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,20 @@ class Machines(Sequence["Machine"]):
     """The machines that run, as a sequence with a table for a face."""
 
     machines: tuple[Machine, ...]
+    store: Store | None = None
 
     def __len__(self) -> int:
         return len(self.machines)
 
     def __getitem__(self, index: Any) -> Any:
         return self.machines[index]
+
+
+def copied(arm: Arm, options: BootOptions) -> bool:
+    """Whether another machine like this one comes from a snapshot: what is alone in its machine can be copied."""
+    alone = not (options.shell or options.dhcp or options.channel)
+    return (arm.target, arm.runner) == ("linux", "qemu") and RESUME not in arm.extras and alone
+
 
 class Running(Builds):
     """Machines: boot them, find them, end them."""
@@ -65,11 +74,31 @@ class Running(Builds):
         with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)
 
+    def clone(self, name: str | Machine, *, machine_name: str | None = None) -> Machine:
+        """Another machine like the one called ``name``, with the same options on ports of its own: a copy of its
+        snapshot where it is a linux machine on qemu, otherwise a boot of the same image."""
+        from unibeam_nb.machine import BootOptions
+        from unibeam_nb.machine import boot as boot_machine
+
+        record = (self.machine(name) if isinstance(name, str) else name).record
+        options = record.options or BootOptions()
+        arm = Arm.parse(record.arm)
+        if copied(arm, options):
+            arm = Arm.parse("+".join((arm.target, *arm.options, RESUME)) + f"@{arm.runner}")
+        ports = None if options.ports is None else tuple((0, guest) for _, guest in options.ports)
+        build = self.named(record.image_name)
+        image = self._image(build, arm.target, arm.flavour, arm.extras, arm.runner)
+        taken = {machine.name for machine in self.ps() if machine.alive}
+        chosen = machine_name or next(f"{record.name}-{n}" for n in range(2, len(taken) + 3)
+                                      if f"{record.name}-{n}" not in taken)
+        with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {chosen} as {arm}"):
+            return boot_machine(self.store, image, arm.runner, dataclasses.replace(options, ports=ports), name=chosen)
+
     def ps(self) -> Machines:
         """The machines that run."""
         from unibeam_nb.machine import machines
 
-        return Machines(tuple(machines(self.store)))
+        return Machines(tuple(machines(self.store)), self.store)
 
     def machine(self, name: str) -> Machine:
         """A machine by name or by the start of its id."""

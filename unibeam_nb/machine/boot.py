@@ -136,7 +136,7 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
                     taken, opened)
         record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
                         datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat),
-                        channel=opened.host if opened else None, shell=options.shell)
+                        channel=opened.host if opened else None, shell=options.shell, options=options)
         registry.write(directory, record)
         if opened is not None:
             door.keep(directory, opened)

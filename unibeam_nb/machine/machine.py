@@ -40,6 +40,11 @@ class Machine:
         return self._record.id
 
     @property
+    def store(self) -> Store:
+        """The store whose machine it is."""
+        return self._store
+
+    @property
     def record(self) -> Record:
         """What is kept on disk about it."""
         return self._record

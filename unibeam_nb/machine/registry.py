@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.machine.options import BootOptions
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.model import Mark
 from unibeam_nb.store import Store, remove_tree
@@ -31,7 +32,8 @@ class Record:
     ``started`` is ISO 8601 in UTC; ``ports`` are pairs (host, guest); ``beam`` is bytes as in Memory.beam;
     ``keeper`` is the process that boots it while ``ready`` is not yet true; ``way`` is what a container
     runner settled on to make containers work on this host; ``channel`` is the port on 127.0.0.1 at which the running
-    program can be talked to, where it can. With ``shell`` its console takes input.
+    program can be talked to, where it can. With ``shell`` its console takes input. ``options`` are what
+    it was booted with.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Record:
     ready: bool = False
     channel: int | None = None
     shell: bool = False
+    options: BootOptions | None = None
 
     @property
     def runner(self) -> str:

@@ -13,7 +13,7 @@ Kind = Literal["text", "list", "count", "number", "switch"]
 """What an option's value is: text; a comma-separated list that may also be repeated; a whole number from 0;
 a positive number; or nothing at all."""
 
-Completes = Literal["", "names", "arms", "machines", "experiments", "kernels", "factors", "files"]
+Completes = Literal["", "names", "boards", "arms", "machines", "experiments", "kernels", "factors", "files"]
 """What Tab offers for a value, besides its fixed choices."""
 
 
@@ -72,6 +72,10 @@ _DEADLINE = Option(("--deadline",), "give up after so many seconds", "SECONDS", 
 _EXPERIMENT = Positional("experiment", "an experiment's name, journal or report; the newest one if left out",
                          completes="experiments")
 
+_WAIT = (Option(("--wait",), "let the cell wait for the end (as it does unless %config UnibeamMagics.wait is False)",
+                kind="switch"),
+         Option(("--no-wait",), "return a Job at once: await it, ask for its result(), or cancel() it", kind="switch"))
+
 BUILD = Command(
     "build", "turn a cell, a file, a project or a release into a release and its images",
     (Positional("name", "what to call it", required=True, completes="names"),),
@@ -91,7 +95,8 @@ BUILD = Command(
             kind="switch"),
      Option(("--keep",), "modules and applications that shaking keeps whole", "LIST", "list"),
      Option(("--drop",), "modules and applications that shaking leaves out in any case", "LIST", "list"),
-     Option(("--compression",), "compression of a linux image's root", "NAME", choices=("lz4", "zstd", "xz", "none"))),
+     Option(("--compression",), "compression of a linux image's root", "NAME", choices=("lz4", "zstd", "xz", "none")),
+     *_WAIT),
     "Erlang or Elixir modules",
     ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim",
      "build hello --from hello.erl --shake --keep calendar"))
@@ -119,7 +124,8 @@ BOOT = Command(
      Option(("--dhcp",), "let a virtual machine ask the network for its address; else it has a fixed one at once",
             kind="switch"),
      Option(("--channel",), "let eval, reload and top talk to it, over 127.0.0.1 and with a secret of its own",
-            kind="switch")),
+            kind="switch"),
+     *_WAIT),
     examples=("boot hello --mem 128 --http /", "boot hello --channel",
               "boot hello --resume --http /", "boot hello --on oci+slim@podman"))
 
@@ -151,7 +157,8 @@ BENCH = Command(
      Option(("--if-busy",), "what to do where another measurement runs on this host", "WHAT",
             choices=("wait", "refuse")),
      Option(("--cluster",), "measure on the workers of the dask scheduler at this address which have the resource "
-            "bench=1", "ADDRESS")),
+            "bench=1", "ADDRESS"),
+     *_WAIT),
     "an experiment as TOML",
     ("bench hello --against oci+slim@podman,release@process -n 30", "bench plan.toml --dry-run",
      "bench hello --on release@process --against release+lean@process --steady 10",
@@ -256,6 +263,16 @@ CONSOLE = Command(
     (_MACHINE,),
     examples=("console hello",))
 
+CLONE = Command(
+    "clone", "boot another machine like one that runs: a copy of its snapshot where it is a linux machine on qemu",
+    (_MACHINE,), (Option(("--as",), "what to call the new machine", "NAME"), *_WAIT),
+    examples=("clone hello", "clone hello --as second"))
+
+DASHBOARD = Command(
+    "dashboard", "a form for an experiment that runs it and charts it live; or watch one that runs, wherever it runs",
+    (Positional("name", "a build to measure, or an experiment (its name or journal) to watch", completes="boards"),),
+    examples=("dashboard", "dashboard hello", "dashboard hello-20260101-120000"))
+
 STOP = Command(
     "stop", "stop a machine",
     (Positional("machine", "a machine's name or the start of its id", completes="machines"),),
@@ -290,6 +307,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, PS, LOGS, CONSOLE, EVAL, RELOAD, TOP,
-    STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, PS, LOGS, CONSOLE, EVAL,
+    RELOAD, TOP, CLONE, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -126,6 +126,8 @@ class LabNames:
         with contextlib.suppress(UnibeamError, OSError, ValueError):
             if what == "names":
                 return self._lab.names()
+            if what == "boards":
+                return [*self._lab.names(), *self._lab.experiments()]
             if what == "experiments":
                 return self._lab.experiments()
             if what == "machines":

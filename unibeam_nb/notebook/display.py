@@ -17,7 +17,7 @@ from urllib.parse import quote
 from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
-from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
+from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Shown, Table, as_html, as_text, clean_block
 from unibeam_nb.notebook.talking import evaluated_sheet, reloaded_sheet, top_sheet
 from unibeam_nb.units import format_bytes, format_seconds
@@ -97,12 +97,12 @@ def build_sheet(build: Build) -> Sheet:
 
 
 def machine_sheet(machine: Machine) -> Sheet:
-    facts = [("arm", f"{machine.arm}, accelerator {machine.accelerator}"), ("state", _state(machine)),
+    facts = [("arm", f"{machine.arm}, accelerator {machine.accelerator}"), ("state", state_words(machine)),
              ("started", machine.started)]
     if machine.ports:
         forwarded = (f"127.0.0.1:{host} to {guest}" for guest, host in sorted(machine.ports.items()))
         facts.append(("ports", ", ".join(forwarded)))
-    if memory := _memory(machine):
+    if memory := memory_words(machine):
         facts.append(("memory", memory))
     marks = sorted((mark for mark in machine.marks.values() if mark.at > 0), key=lambda mark: mark.at)
     what = "Resumed from a snapshot" if RESUME in machine.marks else "Boot"
@@ -116,7 +116,7 @@ def machine_sheet(machine: Machine) -> Sheet:
                  (machine.url,) if machine.url and machine.alive else ())
 
 
-def _state(machine: Machine) -> str:
+def state_words(machine: Machine) -> str:
     if machine.booting:
         return "booting"
     if machine.alive:
@@ -124,7 +124,7 @@ def _state(machine: Machine) -> str:
     return "stopped" if machine.exit_code is None else f"ended with exit status {machine.exit_code}"
 
 
-def _memory(machine: Machine) -> str:
+def memory_words(machine: Machine) -> str:
     """The machine's memory in words; empty where it cannot be read, as when it ends meanwhile."""
     if not machine.alive:
         return ""
@@ -139,7 +139,7 @@ def _memory(machine: Machine) -> str:
 def machines_sheet(machines: Machines) -> Sheet:
     if not machines:
         return Sheet("Nothing is running.")
-    rows = tuple((m.name, m.id, m.arm, m.accelerator, _state(m), m.started,
+    rows = tuple((m.name, m.id, m.arm, m.accelerator, state_words(m), m.started,
                   ", ".join(f"{host}:{guest}" for guest, host in sorted(m.ports.items())) or "-") for m in machines)
     return Sheet("", (), (Table(("machine", "id", "arm", "accelerator", "state", "started", "ports"), rows),),
                  tuple(m.url for m in machines if m.url and m.alive))
@@ -282,6 +282,16 @@ def console_sheet(console: Console) -> Sheet:
     return Sheet("", (), (Folded(f"{title}, its last lines", "\n".join(said)),))
 
 
+def board_sheet(board: Board) -> Sheet:
+    """Where a dashboard stands, for whoever sees no widgets."""
+    if board.journal is None:
+        return Sheet("A dashboard lives in a notebook; this is the cell it would write:", (),
+                     (Folded("Plan", board.form.cell),))
+    from unibeam_nb.bench import load_experiment
+
+    return experiment_sheet(load_experiment(board.journal))
+
+
 SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.model", "Release"): release_sheet,
     ("unibeam_nb.model", "Image"): image_sheet,
@@ -297,6 +307,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.talk.evaluating", "Evaluated"): evaluated_sheet,
     ("unibeam_nb.talk.reloading", "Reloaded"): reloaded_sheet,
     ("unibeam_nb.talk.looking", "Top"): top_sheet,
+    ("unibeam_nb.notebook.results", "Board"): board_sheet,
     ("unibeam_nb.notebook.results", "Findings"): findings_sheet,
     ("unibeam_nb.release.shake.report", "Shaking"): shaking_sheet,
     ("unibeam_nb.notebook.results", "Verdicts"): verdicts_sheet,
@@ -310,6 +321,8 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
 
 WIDGETS: dict[tuple[str, str], str] = {
     ("unibeam_nb.machine.console", "Console"): "unibeam_nb.notebook.widgets.console:ConsoleWidget",
+    ("unibeam_nb.machine.machine", "Machine"): "unibeam_nb.notebook.widgets.panel:machine_panel",
+    ("unibeam_nb.lab.machines", "Machines"): "unibeam_nb.notebook.widgets.panel:machines_panel",
 }
 """The nouns that are live in a notebook: what is called with the noun to make the widget. Beside it a bundle of MIME
 types still holds the sheet as HTML and text, for whatever knows no widgets (nbconvert, GitHub, a text view)."""

@@ -17,7 +17,7 @@ from unibeam_nb.image.emit import TARGETS
 from unibeam_nb.model import ICOUNT
 from unibeam_nb.notebook.commands import COMMANDS
 from unibeam_nb.notebook.parser import Request
-from unibeam_nb.notebook.results import Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
+from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 
 if TYPE_CHECKING:
     from unibeam_nb.analysis.chart import Chart
@@ -209,7 +209,7 @@ def _factors(words: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-RUN_OPTIONS = ("experiment", "dry_run", "keep_going", "if_busy", "cluster")
+RUN_OPTIONS = ("wait", "no_wait", "experiment", "dry_run", "keep_going", "if_busy", "cluster")
 """The flags of ``bench`` that say how to run a plan, and do not belong into it."""
 
 
@@ -336,6 +336,23 @@ def _emit(lab: Lab, given: _Given) -> Saved | Text:
     return Saved(made.path) if made.path else Text(made.text.rstrip("\n"))
 
 
+def _dashboard(lab: Lab, given: _Given) -> Board:
+    from unibeam_nb.notebook.board import Form
+
+    name, built = given.text("name"), lab.names()
+    if name is None and not built:
+        raise UsageError("There is nothing to measure yet.", "Build something first: %%unibeam build hello")
+    form = Form(name if name in built else built[0] if built else "")
+    if name is None or name in built:
+        return Board(lab, form)
+    if name.endswith(".jsonl"):
+        return Board(lab, form, Path(name).expanduser())
+    if name not in lab.experiments():
+        raise UsageError(f"{name!r} is neither a build nor an experiment.",
+                         f"Built so far: {', '.join(built) or 'nothing'}. Tab lists the experiments, too.")
+    return Board(lab, form, lab.store.state / "experiments" / f"{name}.jsonl")
+
+
 def _logs(lab: Lab, given: _Given) -> Text:
     return Text(lab.logs(given.required("machine"), given.value("lines", 40)))
 
@@ -354,6 +371,8 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
                                               region=given.text("region"), yes=given.switch("yes")),
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
+    "clone": lambda lab, given: lab.clone(given.required("machine"), machine_name=given.text("as")),
+    "dashboard": _dashboard,
     "console": lambda lab, given: lab.machine(given.required("machine")).console,
     "eval": _eval,
     "reload": _reload,

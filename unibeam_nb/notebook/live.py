@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 from unibeam_nb.errors import Cancelled
 from unibeam_nb.job import Job
 from unibeam_nb.notebook.sheet import printable
-from unibeam_nb.notebook.steps import StepLog, steps_html, steps_text
+from unibeam_nb.notebook.steps import StepLog
 from unibeam_nb.progress import StepEvent
 
 T = TypeVar("T")
@@ -38,20 +37,6 @@ class View(Protocol):
 
     def show(self, log: StepLog, now: float) -> None:
         """Show the log as it is; called again and again, lastly with ``log.outcome`` set."""
-
-
-class NotebookView:
-    """One display of a notebook that is updated in place."""
-
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
-        self._id = uuid.uuid4().hex
-        self._shown = False
-
-    def show(self, log: StepLog, now: float) -> None:
-        data = {"text/plain": steps_text(log, now), "text/html": steps_html(log, now)}
-        self._shell.display_pub.publish(data=data, metadata={}, transient={"display_id": self._id}, update=self._shown)
-        self._shown = True
 
 
 class TerminalView:
@@ -86,11 +71,14 @@ class TerminalView:
 
 
 class Show:
-    """Shows a job from a thread of its own once it has taken a while, until it is over."""
+    """Shows a job from a thread of its own once it has taken a while, until it is over.
 
-    def __init__(self, job: Job[Any], view: View) -> None:
+    What goes on in the background is shown at its end however short it was, and says what it failed with.
+    """
+
+    def __init__(self, job: Job[Any], view: View, *, background: bool = False) -> None:
         self.log = StepLog(job.title, time.monotonic())
-        self._job, self._view = job, view
+        self._job, self._view, self._background = job, view, background
         self._heard: deque[StepEvent] = deque()
         self._shown = False
         # Under ipykernel the context says which cell the output belongs to.
@@ -112,8 +100,10 @@ class Show:
             wait = REFRESH
             self._show()
         self._hear()
+        if self._background and isinstance(self._job.error, Exception):
+            self.log.notes.append(str(self._job.error))
         self.log.finish(time.monotonic(), self._job.state)
-        if self._shown or self.log.notes:
+        if self._shown or self.log.notes or self._background:
             self._show()
 
     def _hear(self) -> None:
@@ -142,6 +132,14 @@ def _ctrl_c(job: Job[Any]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def go_on(job: Job[T], view: View) -> Job[T]:
+    """Start ``job`` in the background, show it in ``view``, and return at once."""
+    show = Show(job, view, background=True)
+    job.start()
+    show.start()
+    return job
 
 
 def carry_out(job: Job[T], view: View) -> T:

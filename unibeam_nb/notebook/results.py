@@ -10,6 +10,8 @@ from unibeam_nb.model import Finding
 
 if TYPE_CHECKING:
     from unibeam_nb.image.kernels import Kernel
+    from unibeam_nb.lab import Lab
+    from unibeam_nb.notebook.board import Form
     from unibeam_nb.release.erts.runtime import Erts
     from unibeam_nb.release.portability import Verdict
 
@@ -59,6 +61,15 @@ class Runtimes:
     """The emulators that releases can run on."""
 
     runtimes: tuple[Erts, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A dashboard: of the experiment whose ``journal`` is given, or of one that ``form`` is to describe."""
+
+    lab: Lab
+    form: Form
+    journal: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,14 @@ class Line:
 
 
 @dataclass
+class Booting:
+    """A machine that was started by the work, and the marks it has reached so far, in seconds since it was spawned."""
+
+    id: str
+    marks: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
 class StepLog:
     """Everything heard about one piece of work called ``title`` that began at ``began``."""
 
@@ -42,6 +50,7 @@ class StepLog:
     began: float
     lines: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    booting: list[Booting] = field(default_factory=list)
     ended: float | None = None
     outcome: str = ""
 
@@ -52,7 +61,12 @@ class StepLog:
                 self.notes.append(event.title)
         elif event.kind == "begin":
             self.lines.append(Line(event.title, event.depth, event.at))
-        elif event.kind not in ("machine", "mark"):
+        elif event.kind == "machine":
+            self.booting.append(Booting(event.title))
+        elif event.kind == "mark":
+            if self.booting and event.fraction is not None:
+                self.booting[-1].marks[event.title] = event.fraction
+        else:
             self._change(event)
 
     def _change(self, event: StepEvent) -> None:
@@ -101,9 +115,13 @@ def steps_text(log: StepLog, now: float) -> str:
     """The log as text: while it runs the latest steps, afterwards one line; notes always."""
     lines = [printable(log.summary(now))]
     if not log.outcome:
-        lines += [printable(f"  {'  ' * line.depth}{line.title}  {format_seconds(line.elapsed(now))}{_how_far(line)}")
-                  for line in log.shown()]
+        lines += [f"  {line_text(line, now)}" for line in log.shown()]
     return "\n".join([*lines, *(f"  Note: {printable(note)}" for note in log.notes)])
+
+
+def line_text(line: Line, now: float) -> str:
+    """One step in a line of text."""
+    return printable(f"{'  ' * line.depth}{line.title}  {format_seconds(line.elapsed(now))}{_how_far(line)}")
 
 
 def steps_html(log: StepLog, now: float) -> str:

@@ -20,6 +20,7 @@ import anywidget
 import traitlets
 
 from unibeam_nb.errors import UnibeamError
+from unibeam_nb.notebook.widgets.comms import reachable
 
 if TYPE_CHECKING:
     from unibeam_nb.machine.console import Console
@@ -56,6 +57,7 @@ class ConsoleWidget(anywidget.AnyWidget):
     def __init__(self, console: Console) -> None:
         super().__init__(name=console.name or console.path.parent.name, path=str(console.path),
                          takes_input=console.write is not None)
+        reachable(self)
         self.console = console
         self._pages: dict[str, _Page] = {}
         self._lock = threading.Lock()
