@@ -21,6 +21,10 @@ SECTIONS = (  # kind, flags, address, bytes
     (PROGBITS, 0, 0, b"GCC: a compiler"))
 
 
+PER_CPU = 0x500000
+"""Where in the file, and in memory, the section lies whose addresses count from 0."""
+
+
 def kernel(sections: tuple[tuple[int, int, int, bytes], ...] = SECTIONS) -> bytes:
     """An ELF file as the kernel's linker lays it out: padded to 2 MiB, sections at the end."""
     body, table = bytearray(0x200000), [struct.pack("<IIQQQQIIQQ", *([0] * 10))]
@@ -30,9 +34,12 @@ def kernel(sections: tuple[tuple[int, int, int, bytes], ...] = SECTIONS) -> byte
         body[at:at + len(content)] = content
         table.append(struct.pack("<IIQQQQIIQQ", 0, kind, flags, address, at, len(content) or 4096, 0, 0, 1, 0))
     load = struct.pack("<IIQQQQQQ", 1, 7, 0x200000, BASE, BASE - SHIFT, len(body), len(body), 0x200000)
+    body.extend(bytes(0x200000 + PER_CPU - len(body)) + b"processor" * 9)
+    table.append(struct.pack("<IIQQQQIIQQ", 0, PROGBITS, 3, 0, 0x200000 + PER_CPU, 81, 0, 0, 1, 0))
+    own = struct.pack("<IIQQQQQQ", 1, 7, 0x200000 + PER_CPU, 0, BASE - SHIFT + PER_CPU, 81, 81, 0x200000)
     header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, BASE - SHIFT, 64, len(body), 0,
-                         64, 56, 1, 64, len(table), 0)
-    body[:120] = header + load
+                         64, 56, 2, 64, len(table), 0)
+    body[:176] = header + own + load
     return bytes(body) + b"".join(table)
 
 
@@ -45,8 +52,9 @@ def test_what_is_loaded_lies_where_it_did_and_nothing_else_is_in_it() -> None:
     heads = [struct.unpack_from("<IIQQQQQQ", packed, 64 + 56 * i) for i in range(header[10])]
     loaded = {at: packed[offset:offset + size] for kind, _, offset, at, _, size, *_ in heads if kind == 1}
     assert loaded == {BASE: b"text" * 2000, BASE + 0x200000: b"rodata" * 1000 + b"note" * 9,
-                      BASE + 0x400000: b"data" * 100}
-    assert all(virtual - physical == SHIFT for _, _, _, virtual, physical, *_ in heads)
+                      BASE + 0x400000: b"data" * 100, 0: b"processor" * 9}
+    assert all(virtual - place == SHIFT or (virtual, place) == (0, BASE - SHIFT + PER_CPU)
+               for _, _, _, virtual, place, *_ in heads)
     assert [packed[offset:offset + size] for kind, _, offset, _, _, size, *_ in heads if kind == 4] == [b"note" * 9]
     assert b"compiler" not in packed
 
