@@ -57,6 +57,7 @@ lab: setup
 
 bench: setup
 	@$(BIN)/python scripts/bench.py
+	@$(BIN)/python scripts/counted.py --write
 	@$(BIN)/python scripts/edit.py --write
 	@$(BIN)/python scripts/round_trip.py --write
 
