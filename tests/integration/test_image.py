@@ -401,7 +401,7 @@ def test_crun_runs_the_root_directory(store: Store, release: Release, tmp_path: 
     ("floppy", {}, "'floppy' is not a target.", "The targets are linux, disk, osv, oci, release."),
     ("linux", {"flavour": "slim"}, "The target linux has no flavours.",
      "Leave the flavour out, or build an oci image."),
-    ("oci", {"flavour": "fat"}, "'fat' is not a flavour of oci images.", "Choose one of scratch, slim."),
+    ("oci", {"flavour": "fat"}, "'fat' is not a flavour of oci images.", "Choose one of scratch, slim, full."),
     ("linux", {"compression": "rar"}, "'rar' is not a compression of linux images.",
      "Choose one of lz4, zstd, xz, none.")])
 def test_what_a_target_does_not_take_is_told(store: Store, release: Release, target: str, options: dict[str, str],

@@ -129,8 +129,10 @@ def test_a_machine_boots_answers_is_measured_and_leaves_nothing(place: Store, ru
     with booted(place, runner) as machine:
         assert get(machine) == "hello"
         assert list(machine.marks) == MARKS[runner]
-        times = [mark.at for mark in machine.marks.values()]
+        # The answer may arrive a moment before the line that says that every application is started.
+        times = [mark.at for name, mark in machine.marks.items() if name != "http"]
         assert times == sorted(times)
+        assert times[-2] < machine.marks["http"].at
         assert times[0] == 0.0
         assert "listening in red" in machine.console.lines()
         memory = machine.memory()

@@ -18,6 +18,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.machine import machines
 from unibeam_nb.store import Store
 
@@ -204,7 +205,7 @@ def test_the_kernels_completer_knows_the_magic(kernel: Kernel) -> None:
     text = "x = %unibeam boot --on oci+sl"
     reply = kernel.client.complete(text, len(text), reply=True, timeout=30)["content"]
     completed = [text[:reply["cursor_start"]] + match + text[reply["cursor_end"]:] for match in reply["matches"]]
-    assert completed == ["x = %unibeam boot --on oci+slim@podman", "x = %unibeam boot --on oci+slim@crun"]
+    assert completed == [f"x = %unibeam boot --on oci+slim@{runner}" for runner in RUNNERS_OF["oci"]]
 
 
 def test_the_kernel_shows_help_for_a_question_mark(kernel: Kernel) -> None:
