@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import random
@@ -223,3 +224,14 @@ def test_frames_and_statistics_need_no_matplotlib_and_no_programs() -> None:
     code = ("import sys, unibeam_nb.analysis.frames, unibeam_nb.analysis.stats, unibeam_nb.analysis.describe;"
             "sys.exit(any(m in sys.modules for m in ('matplotlib', 'IPython', 'plumbum', 'unibeam_nb.process')))")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_times_that_are_counted_say_so() -> None:
+    exp = experiment(2, accelerator="icount")
+    plain = texts(charts.chart_stages(exp))
+    plan = dataclasses.replace(exp.plan, accelerator="icount", until="app")
+    counted = dataclasses.replace(exp, header=exp.header | {"plan": to_json(plan)})
+    shown = texts(charts.chart_stages(counted))
+    assert "guest time since it was switched on (s)" in shown
+    assert any("guest time by the count of instructions" in text for text in shown)
+    assert "guest time" not in " ".join(plain)

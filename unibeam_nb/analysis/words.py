@@ -8,6 +8,7 @@ from unibeam_nb.analysis.frames import accelerators, emulated
 from unibeam_nb.analysis.rows import row_of, rows_of
 from unibeam_nb.arms import RESUME
 from unibeam_nb.bench.journal import Experiment
+from unibeam_nb.model import ICOUNT
 
 ENDS = {"app": "every application is started", "http": "the first good HTTP answer"}
 """What the mark that ends a boot means."""
@@ -38,7 +39,7 @@ def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
     noun = NOUNS[kind] if n == "n = 1" else plural(NOUNS[kind])
     rows = "arm" if set(counts) <= set(exp.arms) else "row"
     return [f"{n} {noun} per {rows}{warm}{lost}", f"{accelerator_line(exp)}; {host_line(exp)}",
-            *filter(None, [resumed_line(exp)]), f"{date_of(exp)}; experiment {exp.name}"]
+            *filter(None, [resumed_line(exp), counted_line(exp)]), f"{date_of(exp)}; experiment {exp.name}"]
 
 
 def host_line(exp: Experiment) -> str:
@@ -65,6 +66,13 @@ def emulation_line(exp: Experiment) -> str:
     """The loud sentence about software emulation; empty where no arm was emulated."""
     slow = emulated(exp)
     return f"{_named(slow, exp)} ran under tcg: software emulation, not what production would show" if slow else ""
+
+
+def counted_line(exp: Experiment) -> str:
+    """What the times are where instructions were counted; empty elsewhere."""
+    if exp.plan.accelerator != ICOUNT:
+        return ""
+    return "guest time by the count of instructions, a nanosecond each: not how long a boot took"
 
 
 def resumed_line(exp: Experiment) -> str:

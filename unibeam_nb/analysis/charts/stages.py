@@ -11,6 +11,7 @@ from unibeam_nb.analysis.frames import measured_frame, require_kind, stages_fram
 from unibeam_nb.analysis.rows import rows_of
 from unibeam_nb.analysis.words import STAGE_NAMES
 from unibeam_nb.bench.journal import Experiment
+from unibeam_nb.model import ICOUNT
 from unibeam_nb.units import format_seconds
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def chart_stages(exp: Experiment, ax: Axes | None = None) -> Axes:
             block(ax, place, start * scale, seconds * scale, *look[stage], format_seconds(seconds), longest)
         beside(ax, place, f"= {format_seconds(float(own['seconds'].sum()))}")
     ax.set_xlim(0, longest * 1.01)
-    ax.set_xlabel(f"time since spawn ({unit})")
+    since = "guest time since it was switched on" if exp.plan.accelerator == ICOUNT else "time since spawn"
+    ax.set_xlabel(f"{since} ({unit})")
     handles = [Patch(facecolor=look[name][0], hatch=look[name][1], edgecolor="white", label=STAGE_NAMES[name])
                for name in STAGE_NAMES if (stages["stage"] == name).any()]
     return finish_rows(ax, rows, f"Where the boot of {exp.plan.source} goes", exp, handles,
