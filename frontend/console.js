@@ -1,9 +1,10 @@
 // A machine's console in a notebook's output: xterm.js over bytes that the kernel sends at the page's own pace.
 //
 // The machine's console is a file, and the file is the truth. A page asks for bytes from an offset on and grants
-// credit; the kernel sends no more than that; the page grants more when its terminals have taken them in. So nothing
-// is lost, a slow page holds nobody up, and every page goes at its own pace. What a page keeps is a ring: enough to draw
-// the console anew when its output is rendered again. The status line says what is out of view.
+// credit; the kernel sends no more than that; the page grants more when it has taken them in. So nothing is lost, a slow
+// page holds nobody up, and every page goes at its own pace. What a page keeps is a ring: enough to draw the console anew
+// when its output is rendered again. A terminal that cannot draw as fast as bytes arrive leaves some out, and says so where
+// they would stand. The status line says what is out of view, and where all of it is.
 //
 // A guest's output is only ever drawn by the terminal. It cannot make links, set titles or reach the clipboard, and what
 // a terminal answers to questions in it is never sent back: only lines that somebody typed are.
@@ -12,8 +13,11 @@ import { FitAddon } from "@xterm/addon-fit";
 import { SearchAddon } from "@xterm/addon-search";
 import xtermStyle from "@xterm/xterm/css/xterm.css";
 
-const CREDIT = 1 << 20; // bytes that may be on their way to this page
+const CREDIT = 1 << 21; // bytes that may be on their way to this page
 const RING = 1 << 20; // bytes kept for drawing the console anew
+const BEHIND = 1 << 19; // bytes that a terminal may be behind: about what its scrollback holds
+const CALM = 1 << 15; // bytes at once above which a terminal pauses,
+const PAUSE = 100; // for so many ms: a picture of a flood ten times a second is enough, and leaves the page to others
 const SCROLLBACK = 5000; // lines
 const LONGEST_LINE = 4000; // characters typed
 
@@ -58,8 +62,8 @@ function makeStore(model) {
     store.chunks.push(bytes);
     store.kept += bytes.length;
     while (store.kept - store.chunks[0].length >= RING) store.kept -= store.chunks.shift().length;
-    const written = [...store.views].map((view) => view.write(bytes));
-    Promise.all(written).then(() => model.send({ do: "more", page: store.page, credit: bytes.length }));
+    for (const view of store.views) view.write(bytes);
+    model.send({ do: "more", page: store.page, credit: bytes.length });
   };
 
   store.start = () => (store.next ?? store.kept) - store.kept; // offset of the first byte kept
@@ -205,12 +209,38 @@ function makeView(model, store, el) {
     setTimeout(() => { due = false; tell(); }, 200);
   };
 
+  let pending = [];
+  let behind = 0;
+  let left = 0; // bytes that were left out just before what is pending
+  let drawing = false;
+  const draw = () => {
+    if (drawing || !pending.length) return;
+    drawing = true;
+    const flooded = behind > CALM;
+    if (left) term.write(`\x1b[0m\r\n[${sizeText(left)} came too fast to be drawn]\r\n`);
+    left = 0;
+    const last = pending.pop();
+    for (const bytes of pending) term.write(bytes);
+    pending = [];
+    behind = 0;
+    term.write(last, () => setTimeout(() => {
+      drawing = false;
+      draw();
+    }, flooded ? PAUSE : 0));
+  };
   const view = {
-    write: (bytes) => new Promise((done) => {
+    write: (bytes) => {
       lines += count(bytes);
+      pending.push(bytes);
+      behind += bytes.length;
+      while (behind - pending[0].length >= BEHIND) {
+        const dropped = pending.shift();
+        behind -= dropped.length;
+        left += dropped.length;
+      }
+      draw();
       tellSoon();
-      term.write(bytes, done);
-    }),
+    },
   };
   for (const chunk of store.chunks) view.write(chunk);
   store.views.add(view);

@@ -11,10 +11,8 @@ noticed; so the work is done here, and the cell only waits.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
-import ctypes
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -115,6 +113,8 @@ class Job(Generic[T]):
 
     def _insist(self) -> None:
         """Raise Cancelled in the work's thread (PyThreadState_SetAsyncExc of Python's C API)."""
+        import ctypes
+
         if not self._over.is_set() and self._thread.ident is not None:
             self._insisted = self._insisted or time.monotonic()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Cancelled))
@@ -143,6 +143,8 @@ class Job(Generic[T]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> T:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
 

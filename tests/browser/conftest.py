@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,57 @@ class Notebook:
     def picture(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+FLOOD = """%%unibeam build flood
+-module(flood).
+-export([start/0, go/1]).
+start() -> {ok, spawn_link(fun() -> receive never -> ok end end)}.
+go(Megabytes) ->
+    Line = [binary:copy(<<"0123456789">>, 7), " \\e[32mgreen\\e[0m\\n"],
+    Block = iolist_to_binary(lists:duplicate(800, Line)),
+    [io:put_chars(Block) || _ <- lists:seq(1, Megabytes * 1000000 div byte_size(Block))],
+    io:put_chars("the end of the flood\\n").
+"""
+"""A program that prints so many MB as fast as it can when its shell is told ``flood:go(20).``"""
+
+FRAMES = """() => {
+    window.gaps = []; let last = performance.now();
+    const frame = () => { const now = performance.now(); window.gaps.push(now - last); last = now;
+                          window.counting = requestAnimationFrame(frame); };
+    window.counting = requestAnimationFrame(frame);
+}"""
+
+
+@dataclass(frozen=True)
+class Flooded:
+    """What became of a flood: bytes the machine wrote and the page received, seconds, the longest time in seconds
+    between two frames of the page, and the status line."""
+
+    written: int
+    received: int
+    seconds: float
+    longest_gap: float
+    status: str
+
+
+def flood(book: Notebook, machine: Any, cell: Any, megabytes: int) -> Flooded:
+    """Let ``machine`` print while its console is shown in ``cell``, until the page has it all."""
+    root = cell.locator(".unibeam-console")
+    root.wait_for()
+    book.page.evaluate(FRAMES)
+    began = time.monotonic()
+    machine.write(f"flood:go({megabytes}).")
+    deadline = began + 180
+    while time.monotonic() < deadline:
+        done = machine.console.raw()[-200:].find(b"the end of the flood") >= 0
+        if done and int(root.get_attribute("data-received") or 0) == machine.console.path.stat().st_size:
+            break
+        time.sleep(0.1)
+    took = time.monotonic() - began
+    gap = book.page.evaluate("() => { cancelAnimationFrame(window.counting); return Math.max(...window.gaps) / 1000; }")
+    return Flooded(machine.console.path.stat().st_size, int(root.get_attribute("data-received") or 0), took, gap,
+                   root.locator(".state").inner_text())
 
 
 @pytest.fixture

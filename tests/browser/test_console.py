@@ -6,6 +6,8 @@ import re
 import time
 from typing import Any
 
+from tests.browser.conftest import FLOOD, flood
+
 SETUP = "%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'"
 
 TALKER = """%%unibeam build talker
@@ -60,3 +62,24 @@ def test_a_console_fills_takes_input_and_draws_nothing_but_text(notebook: Any) -
     book.run(5)
     book.page.wait_for_function("""() => [...document.querySelectorAll('.unibeam-console .state')]
         .every(state => state.textContent.startsWith('ended'))""")
+
+
+def test_a_flood_loses_no_byte_and_does_not_freeze_the_page(notebook: Any, server: Any) -> None:
+    book = notebook(SETUP, FLOOD, "machine = %unibeam boot flood --shell", "machine.console",
+                    "from IPython.display import clear_output\nmachine.console")
+    for index in (0, 1, 2):
+        book.run(index)
+    cell = book.run(3)
+    (machine,) = [m for m in server.machines if m.name == "flood"]
+    done = flood(book, machine, cell, 8)
+    assert done.written > 7_900_000
+    assert done.received == done.written
+    # How fast it is, on a quiet host, is measured by scripts/face_figures.py.
+    assert done.longest_gap < 3
+    assert re.search(r"\d+ lines above are out of view; all of it is in .*console.log", done.status)
+    assert "the end of the flood" in wait_for(cell, "the end of the flood")
+    # Shown for the first time by now, it begins with the end, and says so.
+    later = book.run(4)
+    wait_for(later, "the end of the flood")
+    later.locator(".state", has_text="are not shown").wait_for()
+    book.picture("flood")

@@ -136,6 +136,16 @@ def test_importing_is_cheap(code: str) -> None:
     assert loaded_after(code) & set(HEAVY) == set()
 
 
+def test_the_extension_loads_what_it_needs_and_no_more() -> None:
+    """Each of these costs more than all of the magic; what needs one imports it when it is asked to work."""
+    script = f"{EXTENSION}\nimport sys; print(' '.join(n for n in sys.modules if n.startswith('unibeam_nb.')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    ours = {name.split(".")[1] for name in done.stdout.split("\n")[-2].split()}
+    assert ours & {"bench", "machine", "lab", "release", "store", "process", "tools", "doctor"} == set()
+    others = {"ipywidgets", "anywidget", "filelock", "dacite", "plumbum", "platformdirs"}
+    assert loaded_after(EXTENSION) & others == set()
+
+
 def test_the_package_alone_does_not_load_ipython() -> None:
     assert "IPython" not in loaded_after("import unibeam_nb, unibeam_nb.lab, unibeam_nb.cli")
 

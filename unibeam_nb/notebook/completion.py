@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unibeam_nb.arms import DEFAULT_ARM_OF, FLAVOURS, RUNNERS_OF
-from unibeam_nb.bench.plan import FACTORS
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.notebook.commands import COMMANDS, Command, Completes, Option, Positional
 
@@ -84,8 +83,13 @@ def _positionals_typed(words: list[str], flags: dict[str, Option]) -> int:
     return count
 
 
-_FIXED = {"arms": ARMS, "factors": tuple(f"{name}=" for name in FACTORS)}
-"""What is offered wherever we are."""
+def _fixed(what: Completes) -> tuple[str, ...]:
+    """What is offered wherever we are."""
+    if what == "factors":
+        from unibeam_nb.bench.plan import FACTORS
+
+        return tuple(f"{name}=" for name in FACTORS)
+    return ARMS if what == "arms" else ()
 
 
 def _values(what: Option | Positional, word: str, known: Known) -> list[str]:
@@ -94,7 +98,7 @@ def _values(what: Option | Positional, word: str, known: Known) -> list[str]:
         return files(word)
     is_list = isinstance(what, Option) and what.kind == "list"
     head, comma, last = word.rpartition(",") if is_list else ("", "", word)
-    offers = what.choices or _FIXED.get(what.completes) or tuple(known.of(what.completes))
+    offers = what.choices or _fixed(what.completes) or tuple(known.of(what.completes))
     done = set(head.split(","))
     return [f"{head}{comma}{offer}" for offer in _starting(last, offers) if offer not in done]
 

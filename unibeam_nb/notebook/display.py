@@ -7,7 +7,6 @@ chart. :func:`register` tells IPython about them; :func:`to_text` is what the sh
 from __future__ import annotations
 
 import importlib
-import statistics
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +180,8 @@ def preview_sheet(preview: Preview) -> Sheet:
 
 
 def _arm_row(arm: str, samples: list[Sample], until: str) -> tuple[str, ...]:
+    import statistics
+
     good = [s for s in samples if s.ok and until in s.marks]
     times = [s.marks[until] for s in good]
     memory = [s.memory.total for s in good if s.memory is not None]

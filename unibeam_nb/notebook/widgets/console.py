@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BUNDLE = Path(__file__).parents[1] / "static" / "console.js"
 
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 """Bytes of one message: few enough that a page draws between two."""
 
 REPLAY = 1 << 20
@@ -101,8 +101,9 @@ class ConsoleWidget(anywidget.AnyWidget):
                 follower = stack.enter_context(Follower(self.console.path))
             while True:
                 running = self.console.alive()
-                if self._round():
-                    time.sleep(GATHER)
+                if sent := self._round():
+                    if sent < CHUNK:
+                        time.sleep(GATHER)
                     continue
                 if not running:
                     self.ended, self.takes_input = True, False
@@ -114,8 +115,8 @@ class ConsoleWidget(anywidget.AnyWidget):
                 with contextlib.suppress(OSError):
                     os.read(self._woken, 4096)
 
-    def _round(self) -> bool:
-        """Send every page one chunk that it has credit for; whether any was sent."""
+    def _round(self) -> int:
+        """Send every page one chunk that it has credit for; the bytes of the largest."""
         due = []
         with self._lock:
             for page, at in self._pages.items():
@@ -126,7 +127,7 @@ class ConsoleWidget(anywidget.AnyWidget):
                     at.credit -= len(data)
         for page, offset, data in due:
             self.send({"page": page, "from": offset}, [data])
-        return bool(due)
+        return max((len(data) for _, _, data in due), default=0)
 
     def _open(self) -> int | None:
         """The console's file, held open: it can be read to its end after the machine's directory is gone."""
