@@ -66,7 +66,7 @@ def test_a_console_fills_takes_input_and_draws_nothing_but_text(notebook: Any) -
 
 def test_a_flood_loses_no_byte_and_does_not_freeze_the_page(notebook: Any, server: Any) -> None:
     book = notebook(SETUP, FLOOD, "machine = %unibeam boot flood --shell", "machine.console",
-                    "from IPython.display import clear_output\nmachine.console")
+                    "machine.console")
     for index in (0, 1, 2):
         book.run(index)
     cell = book.run(3)
