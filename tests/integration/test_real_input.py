@@ -37,8 +37,8 @@ def https(machine: Machine) -> str:
 
 
 def test_a_generated_rebar3_release_serves_https_from_inside_the_guest(lab: Lab, rebar3_release: Path) -> None:
-    lab.build("web", path=rebar3_release, ports=(8443,))
-    with booted(lab, "web", http="https:8443/", mem_mb=256) as machine:
+    lab.build("web-secure", path=rebar3_release, ports=(8443,))
+    with booted(lab, "web-secure", http="https:8443/", mem_mb=256) as machine:
         assert https(machine) == hashlib.sha256(b"unibeam").hexdigest().upper()
         assert [m for m in machine.marks if m != "vmm"] == ["spawn", "kernel", "init", "beam", "app", "http"]
 

@@ -53,8 +53,8 @@ start() ->
 def test_a_shaken_hello_answers_from_the_tiny_kernel_with_a_smaller_image(lab: Lab) -> None:
     import urllib.request
 
-    build = lab.build("hello", text=HELLO, target="release", ports=(8080,))
-    with booted(lab, "hello", arm="linux+tiny+shake@qemu", http="/", deadline=240) as machine:
+    build = lab.build("hello-shaken", text=HELLO, target="release", ports=(8080,))
+    with booted(lab, "hello-shaken", arm="linux+tiny+shake@qemu", http="/", deadline=240) as machine:
         assert machine.url is not None
         with urllib.request.urlopen(machine.url, timeout=30) as answer:
             loaded, time = answer.read().decode().split()
@@ -68,7 +68,7 @@ def test_a_shaken_hello_answers_from_the_tiny_kernel_with_a_smaller_image(lab: L
     assert left["shell"].kind == "module"
     assert left["lists"].kind == "functions"
     assert "global" not in process_loaded(lab, shaken.path)
-    shown = to_text(execute(lab, parse(["check", "hello", "--shake"])))
+    shown = to_text(execute(lab, parse(["check", "hello-shaken", "--shake"])))
     assert "nothing that can run refers to it" in shown
 
 
@@ -113,17 +113,17 @@ def test_a_name_made_at_run_time_is_told_and_can_be_kept(lab: Lab) -> None:
 @pytest.mark.parametrize("language", ["rebar3", "mix"])
 def test_a_shaken_project_serves_https(lab: Lab, language: str, request: pytest.FixtureRequest) -> None:
     project = request.getfixturevalue({"rebar3": "rebar3_release", "mix": "mix_project"}[language])
-    build = lab.build("web", path=project, target="release", ports=(8443,))
+    build = lab.build("web-shaken", path=project, target="release", ports=(8443,))
     shaken = lab.shaken(build.release)
-    with booted(lab, "web", arm="release+shake@process", http="https:8443/") as machine:
+    with booted(lab, "web-shaken", arm="release+shake@process", http="https:8443/") as machine:
         assert https(machine) == hashlib.sha256(b"unibeam").hexdigest().upper()
     assert sum(a.bytes for a in shaken.applications) < sum(a.bytes for a in build.release.applications)
 
 
 @pytest.mark.slow
 def test_a_shaken_rabbitmq_starts_without_the_applications_it_never_names(lab: Lab, rabbitmq: Path) -> None:
-    build = lab.build("rabbitmq", path=rabbitmq, target="release", ports=(5672,))
+    build = lab.build("rabbitmq-shaken", path=rabbitmq, target="release", ports=(5672,))
     left = lab.shaken(build.release).left_out or ()
     assert {item.kind for item in left} <= {"application", "library"}
-    with booted(lab, "rabbitmq", arm="release+shake@process", http="tcp:5672", deadline=180.0) as machine:
+    with booted(lab, "rabbitmq-shaken", arm="release+shake@process", http="tcp:5672", deadline=180.0) as machine:
         assert machine.alive
