@@ -20,7 +20,7 @@ from pathlib import Path
 from unibeam_nb.analysis.frames import samples_frame
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Journal, load_experiment
-from unibeam_nb.bench.plan import make_plan
+from unibeam_nb.bench.plan import Factor, make_plan
 from unibeam_nb.bench.records import sample_record
 from unibeam_nb.bench.schedule import Slot, schedule
 from unibeam_nb.jsonable import dump, to_json
@@ -40,18 +40,18 @@ def sample_of(slot: Slot, chance: random.Random) -> Sample:
               "cgroup_current_bytes": 30_000_000, "cgroup_peak_bytes": 31_000_000}
     return Sample(slot.case.label, slot.block, slot.order, slot.warmup, True, "2026-01-02T03:04:05+00:00", marks,
                   Memory(30_000_000 + slot.order, 1_000_000, 19_000_000), 5, 9, tuple(PARTS), "a" * 64, "b" * 64,
-                  "tcg" if "qemu" in slot.case.label else "native", None, 2, "0" * 12, "", 0.5, values=values)
+                  "tcg" if "qemu" in slot.case.label else "native", None, 2, "0" * 12, "", 0.5,
+                  factors=dict(slot.case.factors), values=values)
 
 
 def write(path: Path, samples: int) -> list[Slot]:
     """A journal of so many samples, in one go; the slots that follow it."""
-    blocks = min(10_000, samples // len(ARMS))
-    plan = make_plan("hello", tuple(map(Arm.parse, ARMS)), blocks=blocks, warmup=1, until="http")
-    while plan.boots < samples:
-        plan = make_plan("hello", plan.arms, blocks=plan.blocks, warmup=1, until="http",
-                         kinds=("boot", "steady", "density", "minimum"))
-    images = {arm: {"target": "linux", "flavour": "", "sha256": "a" * 64, "release_sha256": "b" * 64,
-                    "shipped_bytes": 5, "unpacked_bytes": 9, "parts": to_json(PARTS), "arm": arm} for arm in ARMS}
+    blocks = max(1, min(10_000, samples // len(ARMS) // 2))
+    plan = make_plan("hello", tuple(map(Arm.parse, ARMS)), blocks=blocks, warmup=1, until="http", factors=(
+        Factor("vcpus", ("1", "2")),))
+    images = {case.name: {"target": "linux", "flavour": "", "sha256": "a" * 64, "release_sha256": "b" * 64,
+                          "shipped_bytes": 5, "unpacked_bytes": 9, "parts": to_json(PARTS), "arm": case.label}
+              for case in plan.cases}
     header = {"name": "large", "date": "2026-01-02T03:04:05+00:00", "plan": to_json(plan), "host": {}, "host_id": "h",
               "tools": {}, "images": images}
     Journal.create(path, header).close()

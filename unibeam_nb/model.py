@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from unibeam_nb.arms import RESUME
@@ -283,6 +284,11 @@ TRY = "minimum-try"
 
 def case_name(arm: str, factors: Iterable[tuple[str, str]] = ()) -> str:
     """What an arm under its factors is called: ``linux@qemu``, or ``linux@qemu mem_mb=128 vcpus=2``."""
+    return _case_name(arm, tuple(factors))
+
+
+@lru_cache(maxsize=4096)
+def _case_name(arm: str, factors: tuple[tuple[str, str], ...]) -> str:
     return " ".join((arm, *(f"{key}={value}" for key, value in sorted(factors))))
 
 

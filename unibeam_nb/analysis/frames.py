@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -70,17 +71,17 @@ def samples_frame(exp: Experiment) -> pd.DataFrame:
     marked, until, samples = _outlying(exp), exp.until, exp.samples
     rows, memories = [row_of(s) for s in samples], [s.memory for s in samples]
     # Column by column: a row for each of 100,000 samples would be as many objects for the cycle collector to visit.
-    columns: dict[str, list[Any]] = {key: [getattr(s, key) for s in samples] for key in SAMPLES if key in _OWN}
+    columns: dict[str, Any] = {key: list(map(attrgetter(key), samples)) for key in SAMPLES if key in _OWN}
     columns |= {
-        "experiment": [exp.name] * len(samples), "row": rows, "until": [until] * len(samples),
+        "experiment": exp.name, "row": rows, "until": until,
         "seconds": [s.marks.get(until) if s.ok else None for s in samples],
-        "outlier": [(row, s.order) in marked for row, s in zip(rows, samples, strict=True)],
+        "outlier": [pair in marked for pair in zip(rows, columns["order"], strict=True)],
         "payload_bytes": [m.payload if m else None for m in memories],
         "overhead_bytes": [m.overhead if m else None for m in memories],
         "memory_bytes": [m.total if m else None for m in memories],
         "beam_bytes": [m.beam if m else None for m in memories]}
-    factors = sorted({key for s in samples for key in s.factors})
-    values = sorted({key for s in samples for key in s.values})
+    factors = sorted(set().union(*(s.factors for s in samples)))
+    values = sorted(set().union(*(s.values for s in samples)))
     columns |= {f"factor_{key}": [s.factors.get(key) for s in samples] for key in factors}
     columns |= {key: [s.values.get(key) for s in samples] for key in values}
     ordered = [*SAMPLES, *(f"factor_{key}" for key in factors), *values]

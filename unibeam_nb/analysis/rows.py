@@ -10,7 +10,7 @@ from unibeam_nb.model import Sample, case_name
 
 def row_of(sample: Sample) -> str:
     """``linux@qemu``, or ``linux@qemu mem_mb=128`` where the plan varies the memory."""
-    return case_name(sample.arm, factors_of(sample))
+    return case_name(sample.arm, factors_of(sample)) if "copies_count" in sample.values else sample.case
 
 
 def factors_of(sample: Sample) -> list[tuple[str, str]]:
