@@ -12,7 +12,7 @@ WORKERS ?= 2
 
 help:
 	@echo "make demo    install what is missing, run notebooks/01_quickstart.ipynb, leave report and charts in out/"
-	@echo "make test    install what is missing, run every test"
+	@echo "make test    install what is missing, run every test but those in a browser (make browser) and of further kernels"
 	@echo "make lab     open JupyterLab on the notebooks"
 	@echo "make kernels compile and boot the kernels that make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
@@ -24,7 +24,7 @@ setup:
 demo: setup
 	@$(BIN)/python scripts/demo.py
 
-test: setup unit integration notebooks browser
+test: setup unit integration notebooks
 
 unit: setup
 	@echo "==> unit tests"
