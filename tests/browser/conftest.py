@@ -233,6 +233,8 @@ def notebook(browser: Browser, server: Server, request: pytest.FixtureRequest) -
         return made[-1]
 
     yield make
+    for machine in server.machines:
+        machine.stop()
     for book in made:
         book.picture(request.node.name)
         assert book.errors == []

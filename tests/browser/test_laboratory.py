@@ -155,3 +155,32 @@ def test_an_experiment_is_described_run_watched_and_leaves_a_figure(notebook: An
     assert "application/vnd.jupyter.widget-view+json" not in data
     assert "image/png" in data
     assert "release@process" in data["text/html"]
+
+
+def test_a_virtual_machine_is_cloned_from_its_snapshot_and_outlives_its_kernel(notebook: Any, server: Any) -> None:
+    book = notebook("%load_ext unibeam_nb", HELLO.replace("--port 8080", "--port 8080 --target linux"),
+                    "%unibeam boot hello --http / --as guest", "%load_ext unibeam_nb", "%unibeam ps",
+                    "%unibeam console guest", "%unibeam stop --all")
+    book.run(0)
+    book.run(1, timeout=300)
+    cell = book.run(2, timeout=300)
+    cell.locator("button[aria-label='Clone guest']").click()
+    cell.locator(".machine", has_text="guest-2").wait_for(timeout=120_000)
+    copy = cell.locator(".machine", has_text="guest-2")
+    until(lambda: "resume" in copy.locator(".bar .quiet").all_inner_texts(), 60)
+    assert "kernel" in cell.locator(".machine").first.locator(".bar .quiet").all_inner_texts()
+    book.picture("cloned")
+
+    book.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    book.wait_until_ready()
+    book.run(3)
+    listed = book.run(4)
+    until(lambda: listed.locator(".machine").count() == 2)
+    assert sorted(listed.locator(".machine .title").all_inner_texts()) == ["guest", "guest-2"]
+    console = book.run(5)
+    console.locator(".unibeam-console").scroll_into_view_if_needed()  # Out of view it draws nothing.
+    console.locator(".xterm-rows", has_text="listening").wait_for()
+    cell.locator(".message", has_text="Nothing answers any more").wait_for()
+    book.picture("restarted")
+    book.run(6)
+    assert names(server) == []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbconvert
 import nbformat
 import psutil
 import pytest
@@ -219,9 +220,19 @@ def test_a_cell_becomes_a_machine_that_outlives_an_interrupt_and_the_kernel(kern
     outcome = kernel.run(f"%%unibeam build greeter --port 8080\n{SERVER}")
     assert outcome.reply["status"] == "ok", outcome.reply
     assert outcome.shown().startswith("Built greeter")
+    assert kernel.run("%load_ext autoreload\n%autoreload 2").reply["status"] == "ok"
     outcome = kernel.run("machine = %unibeam boot greeter --http /\nmachine")
     assert outcome.reply["status"] == "ok", outcome.reply
     html = outcome.shown("text/html")
+    # A widget, HTML and text hold the same; what has no widgets, as nbconvert has none without a page, takes the HTML.
+    assert "model_id" in outcome.shown("application/vnd.jupyter.widget-view+json")
+    assert outcome.shown().startswith("Machine greeter")
+    (output,) = [content for kind, content in outcome.outputs if kind == "execute_result"]
+    book = notebook("machine")
+    book.cells[0].outputs = [nbformat.v4.new_output("execute_result", data=output["data"], execution_count=1)]
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(book)
+    assert "Machine greeter" in page
+    assert "&lt;b&gt;listening&lt;/b&gt;" in page
     assert "&lt;b&gt;listening&lt;/b&gt;" in html
     assert "<b>listening" not in html
 

@@ -76,17 +76,35 @@ function keep(parent, items, keyOf, create, update) {
 
 const seconds = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(2)} s`);
 
-/** Ask the kernel for fresh data every two seconds while the element is in view of somebody. */
-function watch(root, ask) {
+/** Ask the kernel for fresh data every two seconds while the element is in view of somebody. It always answers; where it
+    does not, what is shown is old, and says so. */
+function watch(model, root) {
   let visible = false;
+  let unanswered = 0;
+  const old = make("div", "message", "Nothing answers any more: this is how it last was. Run the cell again.");
+  old.setAttribute("role", "status");
+  old.hidden = true;
+  root.append(old);
   const seen = new IntersectionObserver((entries) => (visible = entries.at(-1).isIntersecting));
   seen.observe(root);
+  const answered = () => {
+    unanswered = 0;
+    old.hidden = true;
+  };
+  model.on("msg:custom", answered);
   const timer = setInterval(() => {
-    if (visible && document.visibilityState === "visible") ask();
+    if (!visible || document.visibilityState !== "visible" || !old.hidden) return;
+    old.hidden = ++unanswered <= 5;
+    try {
+      model.send({ do: "refresh" });
+    } catch {
+      old.hidden = false; // The line to the kernel is closed.
+    }
   }, 2000);
   return () => {
     clearInterval(timer);
     seen.disconnect();
+    model.off("msg:custom", answered);
   };
 }
 
@@ -331,7 +349,7 @@ export default {
     el.append(style, root);
     const draw = model.get("kind") === "dashboard" ? dashboard(model, root) : panel(model, root);
     model.on("change:state", draw);
-    const still = watch(root, () => model.send({ do: "refresh" }));
+    const still = watch(model, root);
     return () => {
       model.off("change:state", draw);
       still();

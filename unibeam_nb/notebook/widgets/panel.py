@@ -39,10 +39,15 @@ class Face(anywidget.AnyWidget):
         super().__init__(label=label, state=state, **traits)
         reachable(self)
         self._update = threading.Lock()
-        self.on_msg(lambda _widget, content, _buffers: self.heard(content))
+        self.on_msg(lambda _widget, content, _buffers: self._received(content))
+
+    def _received(self, content: dict[str, Any]) -> None:
+        self.heard(content)
+        if content.get("do") == "refresh":
+            self.send({"answered": True})  # Also where nothing has changed: so a page knows that somebody is there.
 
     def heard(self, content: dict[str, Any]) -> None:
-        """Something was pressed in a page."""
+        """Something was pressed in a page, or it asks for what is new."""
 
     def change(self, **values: Any) -> None:
         """Send what is new. Callbacks of several pages and the work's own thread may meet here."""
