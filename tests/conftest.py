@@ -23,15 +23,17 @@ settings.load_profile("unibeam")
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One store for the whole run, shared by all xdist workers, so that each thing is built once.
+    """One cache for the whole run, shared by all xdist workers, so that each thing is built once. Each worker has machines
+    of its own, because a test that cleans up after itself stops them all.
 
     ``UNIBEAM_TEST_STORE`` keeps it between runs while developing.
     """
     kept = os.environ.get("UNIBEAM_TEST_STORE")
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
     base = Path(kept) if kept else tmp_path_factory.getbasetemp()
-    if not kept and "PYTEST_XDIST_WORKER" in os.environ:
+    if worker and not kept:
         base = base.parent
-    return Store(base / "store" / "cache", base / "store" / "state")
+    return Store(base / "store" / "cache", base / "store" / (f"state-{worker}" if worker else "state"))
 
 
 @pytest.fixture

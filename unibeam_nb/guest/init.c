@@ -322,9 +322,13 @@ static void fill_standard_files(void)
 		close(file);
 }
 
-/* A driver that says ENODEV is for a platform that this machine is not on. */
+/*
+ * A driver that says ENODEV is for a platform that this machine is not on. Those after it that need its symbols then
+ * say ENOENT, for the same reason.
+ */
 static void load_modules(void)
 {
+	int foreign = 0;
 	char *text = slurp(ETC "modules"), *path[MAX_WORDS];
 	struct utsname kernel;
 	int count = text ? lines(text, path, MAX_WORDS) : 0;
@@ -332,11 +336,15 @@ static void load_modules(void)
 	uname(&kernel);
 	for (int i = 0; i < count; i++) {
 		int file = open(path[i], O_RDONLY | O_CLOEXEC);
+		int failed = file < 0 || syscall(SYS_finit_module, file, "", 0) ? errno : 0;
+
 		if (file < 0)
-			say("the kernel module %s is not in the image (%s); build the image again.", path[i], strerror(errno));
-		else if (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST && errno != ENODEV)
+			say("the kernel module %s is not in the image (%s); build the image again.", path[i], strerror(failed));
+		else if (failed == ENODEV)
+			foreign = 1;
+		else if (failed && failed != EEXIST && !(foreign && failed == ENOENT))
 			say("the kernel module %s does not load (%s); the running kernel is %s, use the one this image was built with.",
-			    path[i], strerror(errno), kernel.release);
+			    path[i], strerror(failed), kernel.release);
 		if (file >= 0)
 			close(file);
 	}
