@@ -23,8 +23,8 @@ settings.load_profile("unibeam")
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One cache for the whole run, shared by all xdist workers, so that each thing is built once. Each worker has machines
-    of its own, because a test that cleans up after itself stops them all.
+    """One cache for the whole run, shared by all xdist workers, so that each thing is built once. Each worker has
+    machines of its own, because a test that cleans up after itself stops them all.
 
     ``UNIBEAM_TEST_STORE`` keeps it between runs while developing.
     """
