@@ -1,4 +1,4 @@
-%% The guest agent of a machine that is copied while it runs, and of its copies; see "snapshots" in init.c.
+%% The guest agent of a machine that is copied while it runs, and of its copies; see orders.c.
 %%
 %% Loaded only where PID 1 says so (UNIBEAM_SNAPSHOT is the number of an open file, one end of a line to PID 1).
 %% Every loaded module that exports before_snapshot/0 is called before the snapshot, every one that exports

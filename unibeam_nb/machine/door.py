@@ -49,7 +49,7 @@ class Door:
         return {VARIABLE: f"{'0.0.0.0' if own_network else '127.0.0.1'} {self.guest} {self.secret}"}
 
     def answer(self) -> bytes:
-        """The line that a virtual machine's PID 1 asks for on its console (guest/init.c)."""
+        """The line that a virtual machine's PID 1 asks for on its console (guest/orders.c)."""
         return f"secret {self.secret}\n".encode("ascii")
 
 

@@ -111,7 +111,7 @@ def _content(path: Path) -> Content:
 
 
 def _freeze(machine: Machine, patience: float) -> None:
-    """Have the guest call its hooks and stop everything but PID 1, in its own order (guest/init.c)."""
+    """Have the guest call its hooks and stop everything but PID 1, in its own order (guest/orders.c)."""
     until, nonce = time.monotonic() + patience, machine.record.nonce
     console = qmp.connect(machine.directory, CONSOLE_SOCKET)
     if console is not None:

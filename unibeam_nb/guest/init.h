@@ -1,0 +1,64 @@
+/* What the files of PID 1 share; what it does stands at the head of init.c. */
+#ifndef UNIBEAM_INIT_H
+#define UNIBEAM_INIT_H
+
+#define _GNU_SOURCE
+#include <limits.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define ETC "/etc/unibeam/"
+#define STATE "/var/lib/unibeam" /* the program's home (IMAGE_STATE in model.py) */
+#define MAX_WORDS 512
+#define MAX_FILES 65536        /* a limit in the millions once kept OTP busy for an hour at start */
+#define NIC_WAIT_MS 5000       /* a card on a PCI bus is there at once; this is for slow emulation */
+#define DHCP_WAIT_S 20         /* a cloud answers within a second; a bridge that learns first, within fifteen */
+#define STOP_GRACE_S 30        /* between asking the program to stop and killing it */
+#define LEFTOVER_WAIT_MS 2000  /* for processes that were killed at the end and have yet to vanish */
+#define SECRET_WAIT_MS 30000   /* for the answer of whoever started the machine; emulation may be slow */
+#define NOT_STARTED 125        /* exit status of a machine whose program was never started */
+#define NIC_TYPE_ETHERNET 1    /* ARPHRD_ETHER */
+#define RNDADDENTROPY 0x40085203 /* include/uapi/linux/random.h, which musl does not have */
+#define RNDRESEEDCRNG 0x5207
+
+extern struct options {
+	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1], channel[8];
+	int reboot, snapshot, input;
+	char *extra[MAX_WORDS];
+	int extras;
+} options;
+
+/* basics.c */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+unsigned long long now_ns(void);
+void mark(const char *name, unsigned long long at, const char *more);
+void doze(long milliseconds);
+void leave(int code) __attribute__((noreturn));
+char *slurp(const char *path);
+int lines(char *text, char **list, int room);
+char *next_word(char **rest);
+int take(const char *word, const char *key, char *into, size_t room);
+void write_file(const char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* system.c */
+void mount_at(const char *kind, const char *where, unsigned long flags, const char *data);
+void mount_all(void);
+void fill_standard_files(void);
+void load_modules(void);
+void seed_random(void);
+
+/* network.c */
+void name_machine(void);
+void start_network(void);
+
+/* orders.c */
+void set_channel(void);
+void open_orders(void);
+void take_orders(void);
+
+/* program.c */
+void set_limits(void);
+void set_environment(void);
+int run_program(void);
+
+#endif

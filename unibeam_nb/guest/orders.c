@@ -1,0 +1,177 @@
+/* What PID 1 is told while the machine runs: on its console, by who started it. */
+#include "init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+static int agent = -1;          /* our end of the line to the program's agent; only for a snapshot */
+
+/* Whole lines, and no echo: the console is kept in a file, and what is told here is nobody's business. */
+static int quiet_console(void)
+{
+	struct termios console;
+
+	if (tcgetattr(0, &console))
+		return -1;
+	console.c_lflag = ICANON;
+	return tcsetattr(0, TCSANOW, &console);
+}
+
+/*
+ * A machine with a channel (unibeam_channel.erl) needs a secret, and no secret may stand on the kernel's command line,
+ * which every program on the host and in the guest can read. So the mark `asks` asks for it on the console, and the
+ * host answers with the line "secret HEX". A machine that is to be copied does not ask: its copies are told with
+ * everything else that is theirs alone.
+ */
+void set_channel(void)
+{
+	struct pollfd console = {0, POLLIN, 0};
+	char line[256], secret[65] = "", words[128];
+	ssize_t length = 0;
+
+	if (!options.snapshot) {
+		if (quiet_console()) {
+			say("the console takes no answer (%s), so there is no channel; use a serial console.", strerror(errno));
+			return;
+		}
+		tcflush(0, TCIFLUSH);
+		mark("asks", now_ns(), "");
+		if (poll(&console, 1, SECRET_WAIT_MS) == 1)
+			length = read(0, line, sizeof line - 1);
+		line[length > 0 ? length : 0] = 0;
+		if (sscanf(line, "secret %64[0-9a-f]", secret) != 1) {
+			say("nobody told the secret of the channel, so there is none; boot the machine with unibeam.");
+			return;
+		}
+	}
+	snprintf(words, sizeof words, "0.0.0.0 %s%s%s", options.channel, secret[0] ? " " : "", secret);
+	setenv("UNIBEAM_CHANNEL", words, 1);
+}
+
+/*
+ * A machine that is to be resumed many times takes orders, one line each, on its console:
+ *
+ *   prepare NONCE   passed on to the agent, which runs the application's hooks, holds every other Erlang process
+ *                   and marks `still`
+ *   freeze          stops every process but this one and marks `frozen`; now the machine may be copied
+ *   resume NONCE SECONDS NANOSECONDS HOSTNAME SEED [SECRET]
+ *                   the first thing a copy hears. Before any other process runs again the kernel's random numbers
+ *                   are reseeded (SEED is 64 hex digits of the host's), the clock set and the host renamed.
+ *                   The agent gets "resume NONCE HOSTNAME SEED COOKIE [SECRET]", with new random numbers, opens its
+ *                   channel where there is a secret for one, and marks `resume`.
+ *
+ * The console is no channel for others: only who started the machine can write to it. Nothing here waits or
+ * polls; input on the console is a signal.
+ */
+void open_orders(void)
+{
+	int ends[2];
+	char number[12];
+
+	if (quiet_console()) {
+		say("the console takes no orders (%s), so no snapshot can be taken; use a serial console.", strerror(errno));
+		return;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) {
+		say("there is no way to tell the program of a snapshot (%s); use a kernel with CONFIG_UNIX.", strerror(errno));
+		return;
+	}
+	agent = ends[0];
+	fcntl(agent, F_SETFD, FD_CLOEXEC);
+	snprintf(number, sizeof number, "%d", ends[1]);
+	setenv("UNIBEAM_SNAPSHOT", number, 1);
+	fcntl(0, F_SETOWN, getpid());
+	fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_ASYNC);
+}
+
+__attribute__((format(printf, 1, 2)))
+static void tell_agent(const char *format, ...)
+{
+	char line[512];
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = vsnprintf(line, sizeof line, format, list);
+	va_end(list);
+	if (write(agent, line, (size_t)length) != length)
+		say("the program does not listen (%s); build the release again.", strerror(errno));
+}
+
+static void to_hex(char *text, const unsigned char *bytes, int count)
+{
+	for (int i = 0; i < count; i++)
+		sprintf(text + 2 * i, "%02x", bytes[i]);
+}
+
+/* RNDRESEEDCRNG makes the kernel, and every processor's own generator, use the new entropy from the next byte on. */
+static int reseed(const char *hex)
+{
+	struct { int bits, size; unsigned char bytes[32]; } seed = {256, 32, {0}};
+	int pool = open("/dev/urandom", O_WRONLY | O_CLOEXEC), failed;
+
+	for (int i = 0; i < seed.size; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &seed.bytes[i]) != 1)
+			return -1;
+	failed = pool < 0 || ioctl(pool, RNDADDENTROPY, &seed) || ioctl(pool, RNDRESEEDCRNG);
+	close(pool);
+	return failed;
+}
+
+static void take_over(char *order)
+{
+	struct timespec now;
+	unsigned char fresh[48];
+	char nonce[64], name[HOST_NAME_MAX + 1], hex[65], seed[65], cookie[33], secret[65] = "";
+	long long seconds;
+
+	if (sscanf(order, "resume %63s %lld %ld %64s %64s %64s", nonce, &seconds, &now.tv_nsec, name, hex, secret) < 5
+	    || strlen(hex) != 64)
+		return;
+	snprintf(options.nonce, sizeof options.nonce, "%s", nonce);
+	/* A copy with another one's random numbers would give its secrets away: better none than that. */
+	if (reseed(hex) || syscall(SYS_getrandom, fresh, sizeof fresh, 0) != (long)sizeof fresh) {
+		say("the random numbers of this copy cannot be renewed (%s); use a kernel from 4.14 on.", strerror(errno));
+		leave(NOT_STARTED);
+	}
+	now.tv_sec = (time_t)seconds;
+	if (clock_settime(CLOCK_REALTIME, &now))
+		say("the clock cannot be set (%s); it shows when the snapshot was taken.", strerror(errno));
+	snprintf(options.hostname, sizeof options.hostname, "%s", name);
+	name_machine();
+	to_hex(seed, fresh, 32);
+	to_hex(cookie, fresh + 32, 16);
+	tell_agent("resume %s %s %s %s%s%s\n", options.nonce, options.hostname, seed, cookie, secret[0] ? " " : "", secret);
+	kill(-1, SIGCONT);
+}
+
+void take_orders(void)
+{
+	struct pollfd console = {0, POLLIN, 0};
+	char order[512];
+	ssize_t length;
+
+	while (poll(&console, 1, 0) == 1 && (length = read(0, order, sizeof order - 1)) > 0) {
+		order[length] = 0;
+		if (!strncmp(order, "prepare ", 8)) {
+			tell_agent("%s", order);
+		} else if (!strcmp(order, "freeze\n")) {
+			kill(-1, SIGSTOP);
+			mark("frozen", now_ns(), "");
+		} else {
+			take_over(order);
+		}
+	}
+}
