@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from unibeam_nb.analysis.rows import row_of, rows_of
@@ -68,14 +69,15 @@ def require(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
 def samples_frame(exp: Experiment) -> pd.DataFrame:
     """Every sample, failed ones and warm-ups included; columns :data:`SAMPLES`, then factors and further values."""
-    marked, until, samples = _outlying(exp), exp.until, exp.samples
+    until, samples = exp.until, exp.samples
     rows, memories = [row_of(s) for s in samples], [s.memory for s in samples]
+    marked = _outlying(exp, rows)
     # Column by column: a row for each of 100,000 samples would be as many objects for the cycle collector to visit.
     columns: dict[str, Any] = {key: list(map(attrgetter(key), samples)) for key in SAMPLES if key in _OWN}
     columns |= {
         "experiment": exp.name, "row": rows, "until": until,
         "seconds": [s.marks.get(until) if s.ok else None for s in samples],
-        "outlier": [pair in marked for pair in zip(rows, columns["order"], strict=True)],
+        "outlier": [place in marked for place in range(len(samples))],
         "payload_bytes": [m.payload if m else None for m in memories],
         "overhead_bytes": [m.overhead if m else None for m in memories],
         "memory_bytes": [m.total if m else None for m in memories],
@@ -84,11 +86,18 @@ def samples_frame(exp: Experiment) -> pd.DataFrame:
     values = sorted(set().union(*(s.values for s in samples)))
     columns |= {f"factor_{key}": [s.factors.get(key) for s in samples] for key in factors}
     columns |= {key: [s.values.get(key) for s in samples] for key in values}
-    ordered = [*SAMPLES, *(f"factor_{key}" for key in factors), *values]
-    whole = ("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes", "mem_mb")
-    return pd.DataFrame(columns, columns=ordered).astype(
-        {"seconds": "float64"} | dict.fromkeys(values, "float64") | dict.fromkeys(whole, "Int64"))
+    # Typed one by one: pandas would first guess what each holds, and copy the whole frame to change it.
+    columns |= {key: np.array(columns[key], dtype="float64") for key in ("seconds", "load1", *values)}
+    columns |= {key: pd.array(columns[key], dtype="Int64") for key in _WHOLE}
+    columns |= {key: np.array(columns[key], dtype="int64") for key in _COUNTS}
+    return pd.DataFrame(columns, columns=[*SAMPLES, *(f"factor_{key}" for key in factors), *values])
 
+
+_WHOLE = ("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes", "mem_mb")
+"""The columns of whole numbers that may be missing."""
+
+_COUNTS = ("block", "order", "vcpus", "shipped_bytes", "unpacked_bytes")
+"""The columns of whole numbers that every sample has."""
 
 _OWN = {field.name for field in dataclasses.fields(Sample)}
 """The columns that a sample holds as they are."""
@@ -100,13 +109,14 @@ def measured_frame(exp: Experiment, kind: str = "boot") -> pd.DataFrame:
     return frame[frame["ok"] & ~frame["warmup"] & (frame["kind"] == kind)].reset_index(drop=True)
 
 
-def _outlying(exp: Experiment) -> set[tuple[str, int]]:
-    """Row and ``order`` of every boot far from the others of its row."""
-    rows: dict[str, list[Sample]] = {}
-    for s in exp.measured:
-        rows.setdefault(row_of(s), []).append(s)
-    return {(row, s.order) for row, own in rows.items()
-            for s, is_far in zip(own, outliers([s.marks[exp.until] for s in own]), strict=True) if is_far}
+def _outlying(exp: Experiment, rows: Sequence[str]) -> set[int]:
+    """The places in the experiment of all boots far from the others of their row; ``rows`` are those of its samples."""
+    boots: dict[str, list[tuple[int, float]]] = {}
+    for place, (s, row) in enumerate(zip(exp.samples, rows, strict=True)):
+        if s.ok and not s.warmup and s.kind == "boot":
+            boots.setdefault(row, []).append((place, s.marks[exp.until]))
+    return {place for own in boots.values()
+            for (place, _), is_far in zip(own, outliers([at for _, at in own]), strict=True) if is_far}
 
 
 def stages_of(marks: Mapping[str, float], until: str) -> list[tuple[str, float, float]]:
