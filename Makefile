@@ -7,7 +7,7 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks kernels browser bench clean
+.PHONY: help demo test lab setup unit integration notebooks notebooks-sync kernels browser bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,7 +24,11 @@ setup:
 demo: setup
 	@$(BIN)/python scripts/demo.py
 
-test: setup unit integration notebooks
+# All tiers share one store, so that a kernel, an emulator or a package is made or fetched once in a run.
+test: setup
+	@store=$${UNIBEAM_TEST_STORE:-$$(mktemp -d)} && \
+	if [ -z "$$UNIBEAM_TEST_STORE" ]; then trap 'chmod -R u+rwx "$$store"; rm -rf "$$store"' EXIT; fi && \
+	UNIBEAM_TEST_STORE=$$store $(MAKE) --no-print-directory unit integration notebooks
 
 unit: setup
 	@echo "==> unit tests"
@@ -45,6 +49,10 @@ kernels: setup
 notebooks: setup
 	@echo "==> notebooks"
 	@$(BIN)/python -m pytest tests/notebooks -q
+
+# Each notebook has a twin in notebooks/text/; the newer of the two is taken, and outputs go.
+notebooks-sync: setup
+	@$(BIN)/python scripts/notebooks.py
 
 # A real JupyterLab in a real browser; pictures of it are kept in out/browser/.
 browser: setup

@@ -106,6 +106,14 @@ class Experiment:
                        samples=tuple(s for s in self.samples if s.host == host))
 
     @property
+    def provenance(self) -> str:
+        """When and where it was measured: ``2026-01-01 on AMD EPYC, 2 cores, Debian GNU/Linux 12 (bookworm)``. What a
+        notebook says of an experiment that it shows and did not run."""
+        host = self.header["host"]
+        inside = ", itself a virtual machine" if host["virtualised"] else ""
+        return f"{self.header['date'][:10]} on {host['cpu']}, {host['cores']} cores, {host['distribution']}{inside}"
+
+    @property
     def failed(self) -> tuple[Sample, ...]:
         return tuple(s for s in self.samples if not s.ok)
 

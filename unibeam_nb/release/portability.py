@@ -49,7 +49,8 @@ _SLIM: Mapping[str, tuple[str, str]] = _SCRATCH | {
     "executable": (WORKS, "the image has Debian's shell and C library"),
 }
 
-_HOST: Mapping[str, tuple[str, str]] = dict.fromkeys(_LINUX, (WORKS, "the host is around it"))
+_HOST: Mapping[str, tuple[str, str]] = dict.fromkeys(_LINUX, (WORKS, "the host is around it")) | {
+    "distribution": _LINUX["distribution"]}  # The release brings no epmd, and whether the host runs one is not known.
 
 BECOMES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "linux": _LINUX, "osv": _OSV, "xen": _LINUX, "oci": _SCRATCH, "oci+slim": _SLIM, "release": _HOST}
