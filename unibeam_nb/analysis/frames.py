@@ -45,9 +45,15 @@ PART_GROUPS = ("Linux kernel", "kernel modules", "base system", "libraries", "ER
                "init and configuration")
 """What :func:`sizes_frame` groups an image's parts into, in the order of a stack."""
 
-_GROUP_OF = {"linux kernel": "Linux kernel", "kernel modules": "kernel modules", "base": "base system",
+_GROUP_OF = {"linux kernel": "Linux kernel", "osv kernel": "Linux kernel", "efi stub": "init and configuration",
+             "kernel modules": "kernel modules", "base": "base system",
              "libraries": "libraries",
              "erts": "ERTS (the BEAM)", "init": "init and configuration", "configuration": "init and configuration"}
+
+
+def group_of(part: str) -> str:
+    """The one of :data:`PART_GROUPS` that an image's part belongs to."""
+    return _GROUP_OF.get(part, "OTP applications")
 
 
 HOW_TO_MEASURE = {
@@ -179,7 +185,7 @@ def sizes_frame(source: Experiment | Mapping[str, Image]) -> pd.DataFrame:
             label = arms[0]
         groups = dict.fromkeys(PART_GROUPS, 0)
         for name, count in about["parts"]:
-            groups[_GROUP_OF.get(name, "OTP applications")] += count
+            groups[group_of(name)] += count
         rows += [{"image": label, "arms": arms, "measure": "unpacked", "part": group, "bytes": count}
                  for group, count in groups.items() if count]
         rows.append({"image": label, "arms": arms, "measure": "shipped", "part": "all",
@@ -213,7 +219,7 @@ def image_parts(source: Experiment | Mapping[str, Image], arm: str | None = None
     if arm is not None and arm not in names:
         raise BenchError(f"There is no image of {arm}.", f"There are those of {', '.join(names)}.")
     arms, about = next(pair for pair in images if arm is None or arm in pair[0])
-    parts = sorted(((name, _GROUP_OF.get(name, "OTP applications"), int(count)) for name, count in about["parts"]
+    parts = sorted(((name, group_of(name), int(count)) for name, count in about["parts"]
                     if count), key=lambda part: (-part[2], part[0]))
     return arms[0].partition("@")[0], int(about["shipped_bytes"]), parts
 

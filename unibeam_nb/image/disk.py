@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import kmod, root
+from unibeam_nb.image import contents, kmod, root
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import fat, gpt, pe
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -64,6 +64,9 @@ def build_disk(store: Store, release: Release, kernel: Kernel | None = None, opt
             used = write_disk(place / "disk", stub.read_bytes(), kernel.path, place / "initramfs", COMMAND_LINE)
         (place / "initramfs").unlink()
         sizes = (Part("efi stub", stub.stat().st_size), Part("linux kernel", kernel.path.stat().st_size), *parts(whole))
+        contents.write(place, (contents.item("stub", "efi stub", stub.read_bytes()),
+                               contents.item("kernel", "linux kernel", kernel.path.read_bytes()),
+                               *contents.of_entries(whole.values())))
         return Image(release.name, "disk", "", place, key, digest_file(place / "disk"), release.sha256, used,
                      sum(part.bytes for part in sizes), tuple(sorted(sizes, key=lambda part: part.name)),
                      (("disk", "disk"),), release.launch, release.ports, kernel.version,

@@ -1,7 +1,7 @@
 """Images in the store: making one from its inputs, or finding it made already.
 
-An entry ``images/KEY`` holds the artefacts and ``manifest.json``, which is the :class:`~unibeam_nb.model.Image` with
-``path`` as ``.`` and, under ``inputs``, what the key was made from.
+An entry ``images/KEY`` holds the artefacts, ``contents.json`` (``contents.py``) and ``manifest.json``, which is the
+:class:`~unibeam_nb.model.Image` with ``path`` as ``.`` and, under ``inputs``, what the key was made from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unibeam_nb.store import Store, digest
 
 KIND = "images"
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 """Counts up whenever the same inputs would give other bytes, so that old entries are not taken for new ones."""
 
 

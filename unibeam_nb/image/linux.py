@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import INITRAMFS
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import erofs, kmod, root
+from unibeam_nb.image import contents, erofs, kmod, root
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import cpio, lz4
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -68,6 +68,8 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
             with step("Packing the initramfs"):
                 pack(store, place / name, whole, compression)
         sizes = (Part("linux kernel", (place / "kernel").stat().st_size), *parts(whole))
+        contents.write(place, (contents.item("kernel", "linux kernel", (place / "kernel").read_bytes()),
+                               *contents.of_entries(whole.values())))
         return Image(
             release.name, "linux", "", place, key, digest(kernel.sha256, digest_file(place / name)),
             release.sha256, sum((place / each).stat().st_size for each in ("kernel", name)),

@@ -14,7 +14,7 @@ from pathlib import Path
 from unibeam_nb.arms import FLAVOURS
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image import base as bases
-from unibeam_nb.image import root
+from unibeam_nb.image import contents, root
 from unibeam_nb.image.entries import make_image
 from unibeam_nb.image.formats.oci import Configuration, Layer, write_layer, write_layout
 from unibeam_nb.image.tree import Tree, parts, through_links, tree, write_directory
@@ -51,7 +51,10 @@ def build_oci(store: Store, release: Release, flavour: str) -> Image:
             if base:
                 bases.unpack(base, unpacked)
             write_directory({**runtime, **program}, unpacked)
-        sizes = parts(tree((*runtime.values(), *program.values())))
+        own = tree((*runtime.values(), *program.values()))
+        below = contents.of_layer(base.layer, "base") if base else ()
+        contents.write(place, (*contents.of_entries(own.values()), *below))
+        sizes = parts(own)
         sizes = (Part("base", base.bytes), *sizes) if base else sizes
         shipped = sum(blob.stat().st_size for blob in (layout / "blobs" / "sha256").iterdir())
         return Image(release.name, "oci", flavour, place, key, sha256, release.sha256, shipped,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import elf, osv_command, root
+from unibeam_nb.image import contents, elf, osv_command, root
 from unibeam_nb.image.entries import make_image
 from unibeam_nb.image.formats import mbr, rofs
 from unibeam_nb.image.kernels import Kernel
@@ -61,6 +61,8 @@ def build_osv(store: Store, release: Release, kernel: Kernel | None = None, opti
         with step("Writing the disk"):
             _write(place / "disk", whole)
         sizes = (Part("osv kernel", (place / "kernel").stat().st_size), *parts(whole))
+        contents.write(place, (contents.item("kernel", "osv kernel", (place / "kernel").read_bytes()),
+                               *contents.of_entries(whole.values())))
         return Image(
             release.name, "osv", "", place, key, digest(kernel.sha256, digest_file(place / "disk")), release.sha256,
             _shipped(place / "kernel") + _shipped(place / "disk"), sum(part.bytes for part in sizes), sizes,

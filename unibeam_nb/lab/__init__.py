@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from unibeam_nb.lab.builds import Build
 from unibeam_nb.lab.clouds import Clouds
 from unibeam_nb.lab.experiments import Experiments
+from unibeam_nb.lab.inside import Inside
 from unibeam_nb.lab.kernels import Kernels
 from unibeam_nb.lab.machines import Machines
 from unibeam_nb.lab.talk import Talk
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Build", "Lab", "Machines"]
 
 
-class Lab(Talk, Experiments, Kernels, Clouds):
+class Lab(Talk, Experiments, Kernels, Clouds, Inside):
     """All of unibeam over one :class:`~unibeam_nb.store.Store` (the user's own unless given)."""
 
     def doctor(self, *, prove: bool = False) -> Diagnosis:

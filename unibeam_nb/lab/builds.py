@@ -16,6 +16,7 @@ from unibeam_nb.model import Finding, Image, Release
 from unibeam_nb.store import Store, write_atomically
 
 if TYPE_CHECKING:
+    from unibeam_nb.analysis.inside import Exploration, Node
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.release.portability import Verdict
     from unibeam_nb.release.shake.report import Shaking
@@ -37,6 +38,28 @@ class Build:
 
     def __repr__(self) -> str:
         return f"<Build {self.name}: {self.release!r}" + "".join(f"; {image!r}" for image in self.images) + ">"
+
+    def explore(self, against: Build | None = None) -> Exploration:
+        """What is in its first image and what it weighs; with ``against`` what differs from that build's."""
+        if not self.images or (against is not None and not against.images):
+            raise UsageError("There is no image to look into.", "Build one: lab.build(name, ...) makes it.")
+        return look_inside(self.images[0], against.images[0] if against else None)
+
+
+def look_inside(image: Image, other: Image | None = None, *, word: str = "", depth: int = 2) -> Exploration:
+    """What is in ``image``, or what changes from ``other`` to it. Raises ImageError where that was never noted."""
+    from unibeam_nb.analysis.inside import Exploration, difference, folded, tree
+    from unibeam_nb.image import contents
+
+    def whole(of: Image) -> Node:
+        return tree(of.name, contents.read(of), of.shipped_bytes)
+
+    def title(of: Image) -> str:
+        return f"{of.name}, {of.kind}"
+
+    root = whole(image) if other is None else difference(whole(other), whole(image))
+    return Exploration(title(image), folded(root), title(other) if other else "", word, depth)
+
 
 class Builds:
     """The Lab's half that makes things."""

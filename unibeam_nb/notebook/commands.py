@@ -109,6 +109,20 @@ CHECK = Command(
      Option(("--shake",), "list what shaking leaves out, why, and what it could not follow", kind="switch")),
     examples=("check hello", "check hello --target osv", "check hello --shake"))
 
+EXPLORE = Command(
+    "explore", "show what is in an image and what it weighs, down to each module, or what differs between two",
+    (Positional("name", "what was built", required=True, completes="names"),),
+    (Option(("--on",), "whose image: an arm, a runner, or a target (oci+slim); the one that was built if left out",
+            "ARM", completes="arms"),
+     Option(("--against",), "what to compare it with: another build, or another image of this one (oci+slim)", "OTHER",
+            completes="names"),
+     Option(("--search",), "only what is called so, a part of its name or its path", "WORD"),
+     Option(("--depth",), "how many levels the text shows; 2 if left out", "N", "count"),
+     Option(("-o", "--output"), "also write it to a .svg, .png or .pdf file as a map, or to a .csv file as a table",
+            "FILE", completes="files")),
+    examples=("explore hello", "explore hello --against oci+slim", "explore hello --search gen_",
+              "explore new --against old"))
+
 BOOT = Command(
     "boot", "boot what was built and return the live machine",
     (Positional("name", "what was built", required=True, completes="names"),),
@@ -307,6 +321,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, PS, LOGS, CONSOLE, EVAL,
-    RELOAD, TOP, CLONE, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, EXPLORE, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, PS, LOGS, CONSOLE,
+    EVAL, RELOAD, TOP, CLONE, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

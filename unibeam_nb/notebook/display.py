@@ -16,6 +16,7 @@ from urllib.parse import quote
 from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
+from unibeam_nb.notebook.inside import exploration_sheet
 from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Shown, Table, as_html, as_text, clean_block
 from unibeam_nb.notebook.talking import evaluated_sheet, reloaded_sheet, top_sheet
@@ -300,6 +301,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
     ("unibeam_nb.image.ami", "Publication"): publication_sheet,
     ("unibeam_nb.lab.clouds", "Emitted"): emitted_sheet,
+    ("unibeam_nb.analysis.inside", "Exploration"): exploration_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.machine.console", "Console"): console_sheet,
     ("unibeam_nb.bench.journal", "Experiment"): experiment_sheet,
@@ -324,6 +326,7 @@ WIDGETS: dict[tuple[str, str], str] = {
     ("unibeam_nb.machine.console", "Console"): "unibeam_nb.notebook.widgets.console:ConsoleWidget",
     ("unibeam_nb.machine.machine", "Machine"): "unibeam_nb.notebook.widgets.panel:machine_panel",
     ("unibeam_nb.lab.machines", "Machines"): "unibeam_nb.notebook.widgets.panel:machines_panel",
+    ("unibeam_nb.analysis.inside", "Exploration"): "unibeam_nb.notebook.widgets.explorer:Explorer",
 }
 """The nouns that are live in a notebook: what is called with the noun to make the widget. Beside it a bundle of MIME
 types still holds the sheet as HTML and text, for whatever knows no widgets (nbconvert, GitHub, a text view)."""

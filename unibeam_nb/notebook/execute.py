@@ -21,6 +21,7 @@ from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtime
 
 if TYPE_CHECKING:
     from unibeam_nb.analysis.chart import Chart
+    from unibeam_nb.analysis.inside import Exploration
     from unibeam_nb.lab import Build, Lab
     from unibeam_nb.lab.plans import PlanOptions
     from unibeam_nb.release.shake.report import Shaking
@@ -266,6 +267,15 @@ def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
     return Verdicts(name, target, lab.verdicts(name, target))
 
 
+def _explore(lab: Lab, given: _Given) -> Exploration:
+    found = lab.explore(given.required("name"), on=given.text("on"), against=given.text("against"),
+                        word=given.text("search") or "", depth=given.value("depth", 2))
+    output = given.text("output")
+    if output is not None:
+        found.save(Path(output).expanduser())
+    return found
+
+
 def _export(lab: Lab, given: _Given) -> Saved:
     form, output = given.text("format"), given.text("output")
     return Saved(lab.export(form, given.text("experiment"), Path(output).expanduser() if output else None))
@@ -360,6 +370,7 @@ def _logs(lab: Lab, given: _Given) -> Text:
 _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "build": _build,
     "check": _check,
+    "explore": _explore,
     "boot": _boot,
     "bench": _bench,
     "chart": _chart,

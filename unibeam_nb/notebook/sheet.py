@@ -8,6 +8,7 @@ HTML is made, and is escaped there.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
@@ -42,6 +43,26 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A row of an :class:`Outline`: its bar, its words in columns, and what is in it."""
+
+    label: str
+    start: float
+    end: float
+    cells: tuple[str, ...]
+    children: tuple[Branch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Rows within rows under column headings, bars over one axis from 0: indented in a text, folded in a notebook."""
+
+    caption: str
+    columns: tuple[str, ...]
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
 class Folded:
     """Longer text, such as a console, that a notebook shows on demand and a shell shows as it is."""
 
@@ -64,7 +85,7 @@ class Sheet:
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
-    blocks: tuple[Table | Bars | Folded | Shown, ...] = ()
+    blocks: tuple[Table | Bars | Outline | Folded | Shown, ...] = ()
     links: tuple[str, ...] = ()
 
 
@@ -82,6 +103,9 @@ def as_text(sheet: Sheet) -> str:
             lines += _table_text(block)
         elif isinstance(block, Bars):
             lines += _table_text(Table(("", ""), tuple((bar.label, bar.text) for bar in block.bars), block.caption))
+        elif isinstance(block, Outline):
+            lines += _table_text(Table(("", *block.columns), tuple(_indented(block.branches)), block.caption,
+                                       frozenset(range(1, len(block.columns) + 1))))
         elif isinstance(block, Shown):
             lines += [*([f"{printable(block.caption)}:"] if block.caption else []),
                       *clean_block(block.text).splitlines()]
@@ -114,6 +138,12 @@ def _table_text(table: Table) -> list[str]:
     return ([printable(table.caption)] if table.caption else []) + lines
 
 
+def _indented(branches: tuple[Branch, ...], depth: int = 0) -> Iterator[tuple[str, ...]]:
+    for branch in branches:
+        yield "  " * depth + branch.label, *branch.cells
+        yield from _indented(branch.children, depth + 1)
+
+
 # JupyterLab and the classic notebook set these variables for the light and the dark theme; elsewhere (an
 # exported page, another front end) the fall-backs follow the page's own text colour.
 _LINE = "var(--jp-border-color2, color-mix(in srgb, currentColor 25%, transparent))"
@@ -130,6 +160,7 @@ _CAPTION = "text-align:left;caption-side:top;color:inherit;font-weight:600;paddi
 _ROW = "background:none"
 _KEY = "text-align:left;font-weight:normal;opacity:.75;padding:1px 12px 1px 0;vertical-align:top"
 _VALUE = "text-align:left;padding:1px 12px 1px 0"
+_RIGHT = "text-align:right;padding:1px 12px 1px 0;white-space:nowrap"
 _CELL = f"padding:2px 14px 2px 0;border-bottom:1px solid {_LINE};vertical-align:top;white-space:pre-wrap"
 _CONSOLE = (f"color:inherit;background:{_SOFT};padding:6px 8px;margin:4px 0;max-height:24em;overflow:auto;"
             "white-space:pre-wrap")
@@ -151,6 +182,8 @@ def as_html(sheet: Sheet) -> str:
             parts.append(_table_html(block))
         elif isinstance(block, Bars):
             parts.append(_bars_html(block))
+        elif isinstance(block, Outline):
+            parts.append(_outline_html(block))
         elif isinstance(block, Shown):
             caption = f'<div style="{_CAPTION}">{escape(block.caption)}</div>' if block.caption else ""
             parts.append(f'{caption}<pre style="{_CONSOLE}">{escape(clean_block(block.text))}</pre>')
@@ -192,6 +225,31 @@ def _bars_html(block: Bars) -> str:
         rows.append(f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escape(bar.label)}</th>'
                     f'<td style="{_VALUE}">{drawn}</td><td style="{_VALUE}">{escape(bar.text)}</td></tr>')
     return f'<table style="{_TABLE}">{_caption_html(block.caption)}<tbody>{"".join(rows)}</tbody></table>'
+
+
+def _outline_html(block: Outline) -> str:
+    """Each level as a table of bars, and below it what its rows hold, folded."""
+    def longest(branches: tuple[Branch, ...]) -> float:
+        return max((max(branch.end, longest(branch.children)) for branch in branches), default=0.0)
+
+    whole = longest(block.branches) or 1.0
+
+    def level(branches: tuple[Branch, ...], caption: str) -> str:
+        heads = ("", "", *block.columns)
+        head = "".join(f'<th scope="col" style="text-align:{"right" if i > 1 else "left"};opacity:.75;{_VALUE}">'
+                       f"{escape(name)}</th>" if name else "<td></td>" for i, name in enumerate(heads))
+        rows = "".join(
+            f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escape(branch.label)}</th><td style="{_VALUE}">'
+            f"{_bar_html(branch.start / whole, (branch.end - branch.start) / whole)}</td>"
+            + "".join(f'<td style="{_RIGHT}">{escape(cell)}</td>' for cell in branch.cells) + "</tr>"
+            for branch in branches)
+        inside = "".join(
+            f'<details style="margin:2px 0 2px 16px"><summary style="cursor:pointer">In {escape(branch.label)}'
+            f"</summary>{level(branch.children, '')}</details>" for branch in branches if branch.children)
+        return (f'<table style="{_TABLE}">{_caption_html(caption)}<thead><tr>{head}</tr></thead>'
+                f"<tbody>{rows}</tbody></table>{inside}")
+
+    return level(block.branches, block.caption)
 
 
 def _bar_html(left: float, width: float) -> str:

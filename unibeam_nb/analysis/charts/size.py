@@ -29,7 +29,7 @@ from unibeam_nb.units import format_bytes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ASPECT = 1.9
+ASPECT = 1.9
 """Width over height of a treemap."""
 
 
@@ -57,7 +57,7 @@ def chart_size(source: Experiment | Mapping[str, Image], ax: Axes | None = None)
         beside(ax, row + 0.25, f"{format_bytes(shipped)} shipped", QUIET)
     ax.set_xlim(0, largest * 1.01)
     ax.set_xlabel("size (MB, decimal)")
-    handles = _keys(look, [group for group in PART_GROUPS if (frame["part"] == group).any()])
+    handles = part_keys(look, [group for group in PART_GROUPS if (frame["part"] == group).any()])
     handles.append(Patch(facecolor="#8c8c8c", edgecolor=INK, label="shipped (compressed)"))
     return finish_rows(ax, labels, f"Image size of {_subject(source)}: unpacked by part, and as shipped", None, handles,
                        _size_footer(source), columns=3)
@@ -70,23 +70,29 @@ def chart_treemap(source: Experiment | Mapping[str, Image], ax: Axes | None = No
     total = sum(count for _, _, count in parts)
     ax = ax or axes(5.2, None)
     look = looks(PART_GROUPS)
-    places = squarify([count for _, _, count in parts], _ASPECT, 1.0)
+    places = squarify([count for _, _, count in parts], ASPECT, 1.0)
     for (name, group, count), (x, y, width, height) in zip(parts, places, strict=True):
         colour, hatch = look[group]
         ax.add_patch(Rectangle((x, y), width, height, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=1.2))
-        text = f"{name}\n{format_bytes(count)}"
-        # In the 7 inches of the map some 105 characters of this size stand side by side, and 26 lines in a column.
-        if width / _ASPECT * 105 > max(map(len, text.split("\n"))) + 1 and height * 26 > 2.6:
-            ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=8, color=INK, bbox={
-                "boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.88})
-    ax.set_xlim(0, _ASPECT)
+        area_label(ax, name, count, (x, y, width, height))
+    ax.set_xlim(0, ASPECT)
     ax.set_ylim(1, 0)
     ax.set_axis_off()
     used = [group for group in PART_GROUPS if any(part[1] == group for part in parts)]
     small = [f"{name} {format_bytes(count)}" for name, _, count in parts if count < total / 200]
     remark = f"too small to be named: {', '.join(small)}" if small else "areas are proportional to bytes"
     return finish(ax, f"{label} of {_subject(source)}: {format_bytes(total)} unpacked, {format_bytes(shipped)} shipped",
-                  None, _keys(look, used), [remark, *_size_footer(source)])
+                  None, part_keys(look, used), [remark, *_size_footer(source)])
+
+
+def area_label(ax: Axes, name: str, count: int, place: tuple[float, float, float, float]) -> None:
+    """Name and bytes in the middle of an area, where they fit into it."""
+    x, y, width, height = place
+    text = f"{name}\n{format_bytes(count)}"
+    # In the 7 inches of the map some 105 characters of this size stand side by side, and 26 lines in a column.
+    if width / ASPECT * 105 > max(map(len, text.split("\n"))) + 1 and height * 26 > 2.6:
+        ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=8, color=INK, bbox={
+            "boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.88})
 
 
 def squarify(sizes: Sequence[float], width: float, height: float) -> list[tuple[float, float, float, float]]:
@@ -120,7 +126,7 @@ def _worst(areas: Sequence[float], side: float) -> float:
     return max(side * side * max(areas) / whole ** 2, whole ** 2 / (side * side * min(areas)))
 
 
-def _keys(look: Mapping[str, tuple[Any, str]], groups: Sequence[str]) -> list[Any]:
+def part_keys(look: Mapping[str, tuple[Any, str]], groups: Sequence[str]) -> list[Any]:
     return [Patch(facecolor=look[group][0], hatch=look[group][1], edgecolor="white", label=group) for group in groups]
 
 
