@@ -51,6 +51,9 @@ def test_the_disk_is_flawless_and_holds_what_it_should(build: Build, fresh_store
     assert pe.section(executable, ".cmdline") == COMMAND_LINE.encode() + b"\0"
     assert pe.section(executable, ".linux") == stock_kernel(store).path.read_bytes()
     assert len(executable) == image.shipped_bytes
+    inside = build.explore()
+    assert inside.root.bytes == image.unpacked_bytes
+    assert inside.at("linux kernel").shipped + inside.at("efi stub").shipped < image.shipped_bytes
     again = build_disk(fresh_store, build.release, stock_kernel(store))
     assert again.sha256 == image.sha256
 

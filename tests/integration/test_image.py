@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,9 +25,10 @@ import pytest
 import zstandard
 
 from unibeam_nb import process, tools
+from unibeam_nb.analysis.inside import search, tree
 from unibeam_nb.errors import ImageError, UnibeamError, UsageError
 from unibeam_nb.image import base as bases
-from unibeam_nb.image import build_image
+from unibeam_nb.image import build_image, contents
 from unibeam_nb.image.formats import cpio
 from unibeam_nb.image.kernels import kernel_from_path, stock_kernel
 from unibeam_nb.jsonable import dump
@@ -74,6 +76,14 @@ def moved(release: Release, place: Path) -> Release:
     """The same release in another directory."""
     shutil.copytree(release.path, place, symlinks=True)
     return replace(release, path=place)
+
+
+def noted(image: Image) -> dict[str, int]:
+    """The bytes of each part, by what was noted of its files."""
+    found: Counter[str] = Counter()
+    for item in contents.read(image):
+        found[item.part] += item.bytes
+    return {part: count for part, count in found.items() if count}
 
 
 def sizes(image: Image) -> dict[str, int]:
@@ -184,12 +194,13 @@ def test_the_parts_of_an_image_add_up(store: Store, release: Release, target: st
     expected |= {"linux": {"linux kernel", "init", "kernel modules", "libraries"}, "slim": {"base", "libraries"},
                  "scratch": {"libraries"}}.get(flavour or target, set())
     assert expected <= set(sizes(image))
+    assert noted(image) == sizes(image)
 
 
 def test_a_linux_image_ships_its_two_files(store: Store, release: Release) -> None:
     image = build_image(store, release, "linux")
     files = sorted(path.name for path in image.path.iterdir())
-    assert files == ["initramfs", "kernel", "manifest.json"]
+    assert files == ["contents.json", "initramfs", "kernel", "manifest.json"]
     assert image.shipped_bytes == sum(image.file(name).stat().st_size for name in ("kernel", "initramfs"))
     assert image.kernel == stock_kernel(store).version
 
@@ -248,6 +259,10 @@ def test_the_full_flavour_is_the_slim_one_with_the_distributions_whole_erlang(st
     assert slim.bytes + 30_000_000 < base.bytes < 160_000_000
     parts = {part.name: part.bytes for part in image.parts}
     assert parts["base"] == base.bytes
+    assert noted(image) == parts
+    found = tree(image.name, contents.read(image), image.shipped_bytes)
+    (mnesia,) = [hit.node for hit in search(found, "base mnesia_tm")]
+    assert (mnesia.kind, mnesia.bytes) == ("module", next(root.rglob("mnesia_tm.beam")).stat().st_size)
     assert image.shipped_bytes > base.layer_bytes
     assert not any("elixir" in path for path in base.paths)
 

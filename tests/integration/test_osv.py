@@ -74,6 +74,9 @@ def test_the_disk_holds_the_release_and_what_it_needs(lab: Lab, fresh_store: Sto
         assert found[path.lstrip("/")].kind == "file", path
     assert found[f"opt/release/{beam}"].data == (build.release.path / beam).read_bytes()
     assert not any(path.endswith("erl_child_setup") for path in found)
+    inside = build.explore()
+    assert inside.root.bytes == build.images[0].unpacked_bytes
+    assert inside.at("osv kernel").kind == "part"
     again = osv.build_osv(fresh_store, build.release, osv_loader.osv_kernel(lab.store))
     assert again.sha256 == build.images[0].sha256
 
