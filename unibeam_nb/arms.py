@@ -23,6 +23,9 @@ RUNNERS = ("qemu", "uml", "podman", "docker", "crun", "runc", "runsc", "process"
 INITRAMFS = "initramfs"
 """The option of a tiny linux image whose root is unpacked into memory at every boot instead of read from a disk."""
 
+CLOUDINIT = "cloudinit"
+"""The option of a linux image that reads user data when it boots, as a disk image always does."""
+
 RESUME = "resume"
 """The option of an arm whose machines are copies of one that was up already, and the mark of such a copy."""
 
@@ -102,7 +105,7 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", INITRAMFS, "shake", "lean", RESUME),
+    "linux": ("tiny", "small", INITRAMFS, "shake", "lean", CLOUDINIT, RESUME),
     "disk": ("shake", "lean"),
     "osv": ("shake",),
     "oci": ("shake", "lean", BRIDGE, RESTORE),
@@ -110,12 +113,13 @@ OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
 """What may be written behind a target besides a flavour, in the order in which an arm spells it: ``tiny`` is the
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``initramfs`` a root
 unpacked into memory where a disk would do, ``shake`` a release without what it does not use, ``lean`` the static
-emulator without a JIT, ``bridge`` a network of the container's own, ``restore`` a container that CRIU restores."""
+emulator without a JIT, ``cloudinit`` an image that reads user data, ``bridge`` a network of the container's own,
+``restore`` a container that CRIU restores."""
 
 
 ONLY_ON: Mapping[str, tuple[str, ...]] = {
-    "tiny": ("qemu",), "small": ("qemu",), INITRAMFS: ("qemu",), RESUME: ("qemu",), BRIDGE: ("podman", "docker"),
-    RESTORE: ("crun", "runc")}
+    "tiny": ("qemu",), "small": ("qemu",), INITRAMFS: ("qemu",), CLOUDINIT: ("qemu",), RESUME: ("qemu",),
+    BRIDGE: ("podman", "docker"), RESTORE: ("crun", "runc")}
 """The runners of options that not every runner of their target has."""
 
 

@@ -36,7 +36,7 @@ STARTERS = {f"{module}.{name}" for module, names in (
 """What would start a program past the one module that may."""
 
 HEAVY = ("pandas", "numpy", "matplotlib", "scipy", "jinja2", "qemu", "elftools", "lz4", "zstandard", "nbclient",
-         "boto3", "botocore")
+         "boto3", "botocore", "pycdlib")
 """What must not load before it is used."""
 
 

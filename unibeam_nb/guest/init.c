@@ -15,6 +15,7 @@
  *                          unibeam.off=poweroff|reboot  how the machine ends (the default is poweroff)
  *                          unibeam.input              the program's standard input is the console
  *                          unibeam.snapshot           take orders on the console (see orders.c)
+ *                          ds=nocloud;s=URL           where user data are (cloud.c)
  *                          unibeam.channel=PORT       ask on the console for a secret (see orders.c)
  *                          A word in double quotes may contain blanks.
  *   the machine's serial number, where the command line is fixed and has no nonce: "unibeam:HEX16"
@@ -27,7 +28,7 @@
  * whatever is not needed to start the program is reported and survived.
  *
  * Here is what it is told and in which order things are done; how, in basics.c, system.c (devices and file systems),
- * network.c with dhcp.c, orders.c (what it hears on the console), program.c (the program's life).
+ * network.c with dhcp.c, cloud.c (user data), orders.c (what it hears on the console), program.c (the program's life).
  */
 #include "init.h"
 
@@ -62,6 +63,7 @@ static void read_options(void)
 		         && !take(word, "unibeam.ip=", options.address, sizeof options.address)
 		         && !take(word, "unibeam.gw=", options.gateway, sizeof options.gateway)
 		         && !take(word, "unibeam.dns=", options.dns, sizeof options.dns)
+		         && !take(word, "ds=", options.ds, sizeof options.ds)
 		         && !take(word, "unibeam.channel=", options.channel, sizeof options.channel))
 			take(word, "unibeam.hostname=", options.hostname, sizeof options.hostname);
 	}
@@ -106,6 +108,7 @@ int main(void)
 		write_file("/etc/resolv.conf", "nameserver %s\n", options.dns);
 	seed_random();
 	set_environment();
+	use_user_data();
 	if (options.channel[0])
 		set_channel();
 	if (options.snapshot)

@@ -9,6 +9,7 @@
 
 #define ETC "/etc/unibeam/"
 #define STATE "/var/lib/unibeam" /* the program's home (IMAGE_STATE in model.py) */
+#define CLOUD_OUT "/run/unibeam/" /* what user data made of this boot: hostname and argv, where they are set */
 #define MAX_WORDS 512
 #define MAX_FILES 65536        /* a limit in the millions once kept OTP busy for an hour at start */
 #define NIC_WAIT_MS 5000       /* a card on a PCI bus is there at once; this is for slow emulation */
@@ -22,7 +23,7 @@
 #define RNDRESEEDCRNG 0x5207
 
 extern struct options {
-	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1], channel[8];
+	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1], channel[8], ds[512];
 	int reboot, snapshot, input;
 	char *extra[MAX_WORDS];
 	int extras;
@@ -50,6 +51,9 @@ void seed_random(void);
 /* network.c */
 void name_machine(void);
 void start_network(void);
+
+/* cloud.c */
+void use_user_data(void);
 
 /* orders.c */
 void set_channel(void);

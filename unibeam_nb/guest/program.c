@@ -105,10 +105,12 @@ static int supervise(const sigset_t *signals)
 
 int run_program(void)
 {
-	char *text = slurp(ETC "argv"), *argv[MAX_WORDS];
+	char *text = slurp(CLOUD_OUT "argv"), *argv[MAX_WORDS];
 	sigset_t signals;
 	int status;
 
+	if (!text)
+		text = slurp(ETC "argv");
 	if (!text || lines(text, argv, MAX_WORDS) == 0) {
 		say("there is no program in " ETC "argv; build the image again.");
 		return NOT_STARTED;

@@ -3,7 +3,8 @@
 The disk has one partition, the EFI system partition, and in it one executable: a stub with kernel, initramfs and
 command line as its sections (the UAPI Group's "Unified Kernel Image"). A UEFI firmware starts ``EFI/BOOT/BOOTX64.EFI``
 without being told to. Nothing on the disk is read or written afterwards: the release runs from memory, as in a
-``linux`` image, with the network drivers of the platforms that it may meet.
+``linux`` image, with the network drivers of the platforms that it may meet. It reads user data
+where a platform has some.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import contents, kmod, root
+from unibeam_nb.image import cloud, contents, kmod, root
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import fat, gpt, pe
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -49,15 +50,16 @@ def build_disk(store: Store, release: Release, kernel: Kernel | None = None, opt
     stub = efi_stub()
     compression = COMPRESSION if COMPRESSION in kernel.unpacks else kernel.unpacks[0]
     libraries, init = root.release_libraries(release), compiled_init(store)
-    modules = wanted_modules(kernel)
-    inputs = {"kernel": [kernel.version, kernel.sha256], "init": digest_file(init), "stub": digest_file(stub),
+    modules, extras = wanted_modules(kernel), tuple(cloud.entries(store, release))
+    inputs = {"kernel": [kernel.version, kernel.sha256], "user data": digest(*(entry.content for entry in extras)),
+              "init": digest_file(init), "stub": digest_file(stub),
               "command line": COMMAND_LINE, "compression": compression,
               "packer": library_versions(*packers(compression)),
               "modules": [[module.name, digest(module.data)] for module in modules],
               "libraries": {path: digest_file(source) for path, source in libraries.items()}}
 
     def fill(place: Path, key: str) -> Image:
-        whole = compose(release, libraries, init, modules)
+        whole = compose(release, libraries, init, modules, extras)
         with step("Packing the initramfs"):
             pack(store, place / "initramfs", whole, compression)
         with step("Writing the disk"):
@@ -99,7 +101,7 @@ def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
     absent = sorted({DRIVERS[name] for name in missing} - {DRIVERS[name] for name in DRIVERS if name not in missing})
     if absent:
         note(f"The kernel {kernel.version} has no network driver for {', '.join(absent)}.")
-    return modules.closure(tuple(name for name in DRIVERS if name not in missing))
+    return modules.closure(name for name in (*DRIVERS, *cloud.DRIVERS) if not modules.missing((name,)))
 
 
 def write_disk(path: Path, stub: bytes, kernel: Path, initramfs: Path, command_line: str) -> int:

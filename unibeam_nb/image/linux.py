@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from unibeam_nb.arms import INITRAMFS
+from unibeam_nb.arms import CLOUDINIT, INITRAMFS
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import contents, erofs, kmod, root
+from unibeam_nb.image import cloud, contents, erofs, kmod, root
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import cpio, lz4
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -45,7 +45,9 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
                          f"Choose one of {', '.join(known)} with --compression.")
     libraries = root.release_libraries(release)
     init = compiled_init(store)
-    modules = wanted_modules(kernel)
+    reads = CLOUDINIT in options
+    extras = tuple(cloud.entries(store, release)) if reads else ()
+    modules = wanted_modules(kernel, cloud.DRIVERS if reads else ())
     versions = (erofs.version(),) if mounted else library_versions(*packers(compression))
     name = "root" if mounted else "initramfs"
     inputs = {
@@ -53,11 +55,12 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
         "init": digest_file(init), "root": name, "compression": compression,
         "packer": [versions, erofs.PACKED[compression] if mounted else ()],
         "modules": [[module.name, digest(module.data)] for module in modules],
-        "libraries": {path: digest_file(source) for path, source in libraries.items()}}
+        "libraries": {path: digest_file(source) for path, source in libraries.items()},
+        **({"user data": digest(*(entry.content for entry in extras))} if reads else {})}
 
     def fill(place: Path, key: str) -> Image:
         assert kernel is not None
-        whole = compose(release, libraries, init, modules, read_only=mounted)
+        whole = compose(release, libraries, init, modules, extras, read_only=mounted)
         shutil.copyfile(kernel.path, place / "kernel")
         if kernel.platform == "uml":
             (place / "kernel").chmod(0o755)  # This kernel is a program, and runs from here.
@@ -80,21 +83,22 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
     return make_image(store, release, "linux", "", inputs | {"options": options}, fill)
 
 
-def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
-    """The modules that go into the image, in load order; says so when the guest will have no network."""
+def wanted_modules(kernel: Kernel, more: tuple[str, ...] = ()) -> tuple[kmod.Module, ...]:
+    """The modules that go into the image, in load order, with those called ``more`` where the kernel has them; says so
+    when the guest will have no network."""
     if kernel.modules is None:
         return ()
     modules = kmod.Modules(kernel.modules)
     missing = modules.missing(kmod.REQUIRED)
     if missing:
         note(f"The kernel {kernel.version} comes without {' and '.join(missing)}: the machine will have no network.")
-    return modules.closure(kmod.WANTED)
+    return modules.closure((*kmod.WANTED, *(name for name in more if not modules.missing((name,)))))
 
 
-def compose(release: Release, libraries: Mapping[str, Path], init: Path, modules: Iterable[kmod.Module], *,
-            read_only: bool = False) -> Tree:
-    """The root file system of the guest."""
-    entries = [*root.common_entries(read_only=read_only), *root.library_entries(libraries),
+def compose(release: Release, libraries: Mapping[str, Path], init: Path, modules: Iterable[kmod.Module],
+            extras: Iterable[Entry] = (), *, read_only: bool = False) -> Tree:
+    """The root file system of the guest; ``extras`` are files besides."""
+    entries = [*extras, *root.common_entries(read_only=read_only), *root.library_entries(libraries),
                *root.release_entries(release), file("init", init, 0o755, part="init"),
                # The kernel opens these before anything is mounted; without /dev/null the BEAM spins for ever.
                device("dev/console", 5, 1, 0o600), device("dev/null", 1, 3, 0o666)]

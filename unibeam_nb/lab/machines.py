@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unibeam_nb.arms import RESUME, Arm, parse_arm
+from unibeam_nb.arms import CLOUDINIT, RESUME, Arm, parse_arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.lab.builds import Builds
 from unibeam_nb.lab.words import parse_env, parse_port
@@ -33,9 +34,17 @@ class Machines(Sequence["Machine"]):
         return self.machines[index]
 
 
+def absolute(user_data: str | None) -> str:
+    """A file of user data by its whole path, so that it is found again when its machine is cloned; an address as it
+    is."""
+    if user_data is None or "://" in user_data:
+        return user_data or ""
+    return str(Path(user_data).expanduser().absolute())
+
+
 def copied(arm: Arm, options: BootOptions) -> bool:
     """Whether another machine like this one comes from a snapshot: what is alone in its machine can be copied."""
-    alone = not (options.shell or options.dhcp or options.channel)
+    alone = not (options.shell or options.dhcp or options.channel or options.user_data)
     return (arm.target, arm.runner) == ("linux", "qemu") and RESUME not in arm.extras and alone
 
 
@@ -46,12 +55,13 @@ class Running(Builds):
              accelerator: str = "auto", ports: tuple[str, ...] = (), http: str | None = None,
              until: str | None = None, deadline: float = 120.0, env: tuple[str, ...] = (),
              machine_name: str | None = None, resume: bool = False, dhcp: bool = False,
-             channel: bool = False, shell: bool = False) -> Machine:
+             channel: bool = False, shell: bool = False, user_data: str | None = None) -> Machine:
         """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given).
 
         With ``resume`` it is not booted but copied from a snapshot, which is taken where there is none yet. With
         ``channel`` it can be talked to (``eval``, ``reload``, ``top``). With ``shell`` an Erlang shell reads what is
-        sent to it by :meth:`Machine.write`.
+        sent to it by :meth:`Machine.write`. ``user_data`` is a file of user data, or the address of some, which
+        an image that reads such (``cloudinit``) applies before the release starts.
         """
         from unibeam_nb.machine import BootOptions
         from unibeam_nb.machine import boot as boot_machine
@@ -64,12 +74,14 @@ class Running(Builds):
             if chosen.runner != "qemu":
                 raise UsageError(f"{chosen} cannot be resumed.", "Only a linux image on qemu can: leave out --on.")
             chosen = Arm.parse("+".join((chosen.target, *chosen.options, RESUME)) + f"@{chosen.runner}")
+        if user_data is not None and (chosen.target, chosen.runner) == ("linux", "qemu"):
+            chosen = Arm.parse("+".join((chosen.target, *chosen.options, CLOUDINIT)) + f"@{chosen.runner}")
         options = BootOptions(
             mem_mb=mem_mb, vcpus=vcpus, accelerator=accelerator, deadline=deadline,
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env), dhcp=dhcp,
-            channel=channel, shell=shell)
+            channel=channel, shell=shell, user_data=absolute(user_data))
         image = self._image(build, chosen.target, chosen.flavour, chosen.extras, chosen.runner)
         with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)

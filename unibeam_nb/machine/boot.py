@@ -15,7 +15,7 @@ from typing import IO
 from unibeam_nb import process
 from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import children, diagnose, door, ports, proc, registry, room, snapshot
+from unibeam_nb.machine import children, diagnose, door, ports, proc, registry, room, seed, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
@@ -59,6 +59,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     if options.shell and (RESUME in arm.extras or runner not in SHELL_RUNNERS):
         raise UsageError(f"{arm} has no shell.", "Leave out --shell, or boot it, without --resume, on one of "
                          f"{', '.join(SHELL_RUNNERS)}.")
+    if options.user_data:
+        seed.refuse(image, arm, options.user_data)
     if runner == "qemu":
         room.refuse_too_little(image, options.mem_mb)
     with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):

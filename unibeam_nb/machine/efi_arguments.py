@@ -28,8 +28,9 @@ def firmware(places: tuple[Path, ...] = FIRMWARES) -> Path:
     return found
 
 
-def efi_arguments(disk: Path, bios: Path, seat: Seat) -> tuple[str, ...]:
-    """The words after the program's name. Raises UsageError for variables, which cannot reach the program."""
+def efi_arguments(disk: Path, bios: Path, seat: Seat, seed: Path | None = None) -> tuple[str, ...]:
+    """The words after the program's name; ``seed`` is a disk with user data. Raises UsageError for variables, which
+    cannot reach the program."""
     options = seat.options
     if options.env:
         raise UsageError(f"{Arm('disk', (), 'qemu')} takes no --env: a disk holds its command line.",
@@ -39,4 +40,5 @@ def efi_arguments(disk: Path, bios: Path, seat: Seat) -> tuple[str, ...]:
     return (*qemu.common(machine, "max", options.vcpus, options.mem_mb, ram), "-bios", str(bios),
             "-smbios", f"type=1,serial=unibeam:{seat.nonce}",
             "-drive", f"file={str(disk).replace(',', ',,')},if=none,id=disk,format=raw,read-only=on",
-            "-device", "virtio-blk-pci,drive=disk,bootindex=0", *qemu.network(seat.ports), *qemu.CARDS["pci"])
+            "-device", "virtio-blk-pci,drive=disk,bootindex=0",
+            *(qemu.seed_disk(seed, qemu.SEEDS["pci"]) if seed else ()), *qemu.network(seat.ports), *qemu.CARDS["pci"])

@@ -35,7 +35,7 @@ class BootOptions:
     from ``spawn``. ``env`` is added to the program's environment. ``mem_mb`` is in MiB, as QEMU counts.
     With ``dhcp`` a virtual machine asks for its address. With ``channel`` the running program can be talked to
     (guest/unibeam_channel.erl). With ``shell`` the program's standard input is the console, and an Erlang shell reads
-    it.
+    it. ``user_data`` is a file of user data, or the address of some (guest/unibeam_cloud.erl).
     Raises UsageError when a value makes no sense.
     """
 
@@ -50,6 +50,7 @@ class BootOptions:
     dhcp: bool = False
     channel: bool = False
     shell: bool = False
+    user_data: str = ""
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb import tools
-from unibeam_nb.machine import memory, proc, qmp, resume, tsc
+from unibeam_nb.machine import memory, proc, qmp, resume, seed, tsc
 from unibeam_nb.machine.efi_arguments import EFI, efi_arguments, firmware
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.osv_arguments import OSV, OsvGuest, osv_arguments
@@ -30,8 +30,9 @@ def prepare(seat: Seat) -> Start:
                        seat.accelerator, options.mem_mb, options.vcpus, seat.forwarded,
                        tuple(seat.variables.items()), options.dhcp, seat.door.guest if seat.door else None)
         return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
+    disk = _seed(seat)
     if image.platform == EFI:
-        return Start((str(tools.find(PROGRAM)), *efi_arguments(image.file("disk"), firmware(), seat)), OUTPUT)
+        return Start((str(tools.find(PROGRAM)), *efi_arguments(image.file("disk"), firmware(), seat, disk)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"
@@ -42,8 +43,18 @@ def prepare(seat: Seat) -> Start:
                   options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), image.platform,
                   tsc.tsc_khz(seat.store) if emulated else None,
                   "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
-                  seat.door.guest if seat.door else None, root, options.shell)
+                  seat.door.guest if seat.door else None, root, options.shell,
+                  disk, "" if disk else options.user_data)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
+
+
+def _seed(seat: Seat) -> Path | None:
+    """The disk with the machine's user data, written into its directory; None where it has none in a file."""
+    given = seat.options.user_data
+    if not given or seed.is_url(given):
+        return None
+    seed.write(seat.directory / seed.SEED, seed.read(given), seat.id)
+    return Path(seed.SEED)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:

@@ -44,6 +44,10 @@ from 0xfeb00000 + 7 * 512, interrupt 5 + 7 (QEMU's hw/i386/microvm.c and include
 ROOT_WORDS = {"pci": (), "mmio": ("virtio_mmio.device=512@0xfeb00c00:11",)}
 """What the kernel is told in addition where there is a disk: on microvm the second device from the end."""
 
+SEEDS = {"pci": "virtio-blk-pci,drive=seed", "mmio": "virtio-blk-device,drive=seed"}
+SEED_WORDS = {"pci": (), "mmio": ("virtio_mmio.device=512@0xfeb00a00:10",)}
+"""The disk with user data, likewise; it is the third device, behind the root's."""
+
 READ_ONLY_ROOT = ("root=/dev/vda", "rootfstype=erofs", "ro", "init=/init")
 
 ICOUNT_KHZ = 1_000_000
@@ -80,7 +84,8 @@ class Guest:
     ``snapshot`` is ``taken`` where the guest's RAM is to be kept in the file :data:`RAM`, and ``resumed`` where
     that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
     its address. ``channel`` is the port inside at which the program is to be talked to; PID 1 asks for its secret on
-    the console. With ``shell`` the program reads the console.
+    the console. With ``shell`` the program reads the console. ``seed`` is a disk with user data, ``user_data`` an
+    address of some.
     """
 
     kernel: Path
@@ -98,6 +103,8 @@ class Guest:
     channel: int | None = None
     root: Path | None = None
     shell: bool = False
+    seed: Path | None = None
+    user_data: str = ""
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -108,7 +115,9 @@ def kernel_command_line(guest: Guest) -> str:
     """
     address = DHCP if guest.dhcp else GUEST_ADDRESS
     disk = (*ROOT_WORDS[guest.platform], *READ_ONLY_ROOT) if guest.root else ()
-    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *disk, *_clock_words(guest),
+    seed = SEED_WORDS[guest.platform] if guest.seed else ()
+    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *disk, *seed, *_clock_words(guest),
+             *([f"ds=nocloud;s={guest.user_data}"] if guest.user_data else []),
              *(["unibeam.snapshot"] if guest.snapshot else []), *(["unibeam.input"] if guest.shell else []),
              *told(guest.nonce, guest.variables, address, guest.channel)]
     line = " ".join(words)
@@ -165,6 +174,7 @@ def arguments(guest: Guest) -> tuple[str, ...]:
     return (*common(machine, "max", guest.vcpus, guest.mem_mb, _ram(guest)),
             *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
             *network(guest.ports), *CARDS[guest.platform], *(_disk(guest, guest.root) if guest.root else ()),
+            *(seed_disk(guest.seed, SEEDS[guest.platform]) if guest.seed else ()),
             *(("-icount", "shift=0,sleep=off") if counted else ()),
             "-kernel", str(guest.kernel), *(("-initrd", str(guest.initramfs)) if guest.initramfs else ()),
             "-append", kernel_command_line(guest))
@@ -182,6 +192,12 @@ def _disk(guest: Guest, root: Path) -> tuple[str, ...]:
     node = f"driver=file,node-name=root,read-only=on,locking=off{',aio=io_uring' if counted else ''},filename={name}"
     return ("-blockdev", node, *(("-global", SYNCHRONOUS[guest.platform]) if counted else ()),
             "-device", DISKS[guest.platform])
+
+
+def seed_disk(path: Path, device: str) -> tuple[str, ...]:
+    """The disk with user data, as this device."""
+    name = str(path).replace(",", ",,")
+    return ("-blockdev", f"driver=file,node-name=seed,read-only=on,filename={name}", "-device", device)
 
 
 def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[str, ...]:

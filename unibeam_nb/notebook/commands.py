@@ -139,9 +139,11 @@ BOOT = Command(
             kind="switch"),
      Option(("--channel",), "let eval, reload and top talk to it, over 127.0.0.1 and with a secret of its own",
             kind="switch"),
+     Option(("--user-data",), "a #cloud-config that the machine applies before its program starts: a file, or the "
+            "address http://ADDRESS/ where user-data lies", "FILE", completes="files"),
      *_WAIT),
     examples=("boot hello --mem 128 --http /", "boot hello --channel",
-              "boot hello --resume --http /", "boot hello --on oci+slim@podman"))
+              "boot hello --resume --http /", "boot hello --user-data node.yaml", "boot hello --on oci+slim@podman"))
 
 BENCH = Command(
     "bench", "measure arms against each other in randomised blocks",

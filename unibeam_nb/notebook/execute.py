@@ -120,7 +120,7 @@ def _boot(lab: Lab, given: _Given) -> Any:
         accelerator=_accelerator(given), ports=given.many("port"), http=given.text("http"),
         until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
         machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"),
-        channel=given.switch("channel"), shell=given.switch("shell"))
+        channel=given.switch("channel"), shell=given.switch("shell"), user_data=given.text("user_data"))
 
 
 def _accelerator(given: _Given) -> str:

@@ -62,30 +62,39 @@ def tidy(lines: Sequence[str], work: Path) -> list[str]:
 
 
 def compile_agent(store: Store, otp: Otp, target_release: str) -> Path:
-    """The agent's application directory, compiled for OTP ``target_release`` (an older one than the host's
-    needs the compiler's ``rNN`` option). Built once per host and source."""
+    """The agent's application directory, compiled for OTP ``target_release``. Built once per host and source."""
     sources = [(GUEST / name).read_bytes() for name in AGENT_SOURCES]
-    older = target_release.isdigit() and otp.release.isdigit() and int(target_release) < int(otp.release)
-    options = [f"+r{target_release}"] if older else []
+    options = older_options(otp, target_release)
 
     def make(entry: Path) -> None:
         ebin = entry / "ebin"
         ebin.mkdir()
-        try:
-            process.run([tools.find("erlc"), "+deterministic", *options, "-o", ebin,
-                         *(GUEST / name for name in AGENT_SOURCES)], timeout=120)
-        except UnibeamError as error:
-            raise CompileError("The guest agent does not compile with this host's Erlang.",
-                               f"Use an OTP release nearer to the release's own ({target_release}).",
-                               error.details) from error
-        for path in ebin.glob("*.beam"):
-            path.write_bytes(read_beam(path.read_bytes()).stripped())
+        compile_guest(AGENT_SOURCES, ebin, options, target_release)
         modules = ",".join(Path(name).stem for name in AGENT_SOURCES)
         (ebin / "unibeam_agent.app").write_text(
             '{application,unibeam_agent,[{description,"marks the instants of a boot"},{vsn,"1"},'
             f"{{modules,[{modules}]}},{{registered,[]}},{{applications,[kernel,stdlib]}}]}}.\n")
 
     return store.build("agent", digest("agent 1", *sources, otp.identity(), options), make)[0]
+
+
+def older_options(otp: Otp, target_release: str) -> tuple[str, ...]:
+    """The compiler options for OTP ``target_release``: one that is older than the host's needs ``rNN``."""
+    older = target_release.isdigit() and otp.release.isdigit() and int(target_release) < int(otp.release)
+    return (f"+r{target_release}",) if older else ()
+
+
+def compile_guest(sources: Sequence[str], ebin: Path, options: Sequence[str], target_release: str) -> None:
+    """Compile modules of ours into ``ebin``, stripped. Raises CompileError where this host's Erlang cannot."""
+    try:
+        process.run([tools.find("erlc"), "+deterministic", *options, "-o", ebin, *(GUEST / name for name in sources)],
+                    timeout=120)
+    except UnibeamError as error:
+        raise CompileError("The guest agent does not compile with this host's Erlang.",
+                           f"Use an OTP release nearer to the release's own ({target_release}).",
+                           error.details) from error
+    for path in ebin.glob("*.beam"):
+        path.write_bytes(read_beam(path.read_bytes()).stripped())
 
 
 def recipe_identity() -> str:
