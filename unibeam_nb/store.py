@@ -25,9 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-from filelock import FileLock
-
 from unibeam_nb.errors import UnibeamError
 
 
@@ -91,6 +88,8 @@ class Store:
         if home:
             base = Path(home).expanduser().absolute()
             return cls(base / "cache", base / "state")
+        import platformdirs
+
         return cls(platformdirs.user_cache_path("unibeam"), platformdirs.user_data_path("unibeam"))
 
     def entry(self, kind: str, key: str) -> Path:
@@ -110,6 +109,8 @@ class Store:
         the entry in one rename after it returned; if it raises, or the process dies, no entry appears.
         Two processes that want the same entry make it once.
         """
+        from filelock import FileLock
+
         final = self.entry(kind, key)
         if final.is_dir():
             return final, True

@@ -34,6 +34,7 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("erlc", ("erlang-base", "erlang-dev"), "compiling Erlang cells", ()),
     Tool("elixirc", ("elixir",), "compiling Elixir cells", says="Elixir"),
     Tool("rebar3", ("rebar3", "git"), "releases from rebar3 projects"),
+    Tool("git", ("git",), "links to a notebook's repository"),
     Tool("mix", ("elixir",), "releases from mix projects", says="Mix"),
     Tool("musl-gcc", ("musl-tools", "gcc"), "compiling the image's own PID 1 and the lean emulator"),
     Tool("qemu-system-x86_64", ("qemu-system-x86",), "booting linux images"),

@@ -42,10 +42,11 @@ def test_conda_users_get_the_same_packages_and_minimum_versions() -> None:
 def test_binder_gets_the_same_packages_and_a_pinned_python() -> None:
     there = conda("binder/environment.yml")
     assert re.fullmatch(r"=3\.\d+", there.pop("python"))
-    assert {"erlang", "elixir"} <= there.keys()
+    own = {"erlang", "elixir", "nbgitpuller"}
+    assert own <= there.keys()
     wanted = conda()
     wanted.pop("python")
-    assert {name: spec for name, spec in there.items() if name not in ("erlang", "elixir")} == wanted
+    assert {name: spec for name, spec in there.items() if name not in own} == wanted
 
 
 def test_binder_installs_only_packages_that_setup_knows() -> None:

@@ -20,6 +20,7 @@ from unibeam_nb.lab.experiments import Experiments
 from unibeam_nb.lab.inside import Inside
 from unibeam_nb.lab.kernels import Kernels
 from unibeam_nb.lab.machines import Machines
+from unibeam_nb.lab.share import Sharing
 from unibeam_nb.lab.talk import Talk
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Build", "Lab", "Machines"]
 
 
-class Lab(Talk, Experiments, Kernels, Clouds, Inside):
+class Lab(Talk, Experiments, Kernels, Clouds, Inside, Sharing):
     """All of unibeam over one :class:`~unibeam_nb.store.Store` (the user's own unless given)."""
 
     def doctor(self, *, prove: bool = False) -> Diagnosis:

@@ -239,6 +239,16 @@ PUBLISH = Command(
      Option(("--yes",), "send and register it", kind="switch")),
     examples=("publish aws hello --region eu-central-1", "publish aws hello --yes"))
 
+SHARE = Command(
+    "share", "make links that open a notebook on Binder, and say what would keep others from seeing it",
+    (Positional("path", "the notebook, a file in a git repository", completes="files"),),
+    (Option(("--repo",), "the repository's address, or OWNER/REPO at GitHub; the remote's if left out", "URL"),
+     Option(("--ref",), "a tag, branch or commit; what is checked out if left out, by its tag where it has one", "REF"),
+     Option(("--notebook",), "the notebook's path in the repository", "PATH"),
+     Option(("--environment",), "the repository that the nbgitpuller link starts, where that is another one", "URL")),
+    examples=("share notebooks/01_quickstart.ipynb", "share demo.ipynb --ref v1.0",
+              "share --repo OWNER/REPO --ref main --notebook demo.ipynb"))
+
 PS = Command("ps", "list the machines that run")
 
 LOGS = Command(
@@ -323,6 +333,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, EXPLORE, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, PS, LOGS, CONSOLE,
-    EVAL, RELOAD, TOP, CLONE, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
+    BUILD, CHECK, EXPLORE, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, SHARE, PS, LOGS,
+    CONSOLE, EVAL, RELOAD, TOP, CLONE, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unibeam_nb.image.ami import Publication
     from unibeam_nb.lab import Build, Machines
     from unibeam_nb.lab.clouds import Emitted
+    from unibeam_nb.lab.share import Shared
     from unibeam_nb.machine import Machine
     from unibeam_nb.machine.console import Console
     from unibeam_nb.release.shake.report import Shaking
@@ -276,6 +277,15 @@ def publication_sheet(made: Publication) -> Sheet:
     return Sheet(f"Would publish {made.ami_name}; add --yes to do it", tuple(facts))
 
 
+def shared_sheet(shared: Shared) -> Sheet:
+    facts = (("repository", shared.repository.url), ("at", shared.ref))
+    warned = Table(("before you share it",), tuple((line,) for line in shared.warnings))
+    return Sheet(f"{shared.notebook} on Binder", facts, (
+        *([warned] if shared.warnings else []), Shown(shared.badge, "The badge, for a README.md"),
+        *([Shown(shared.puller, "By nbgitpuller, which fetches what changed without a new build")]
+          if shared.puller else [])), (shared.link,))
+
+
 def console_sheet(console: Console) -> Sheet:
     said = console.tail(CONSOLE_LINES)
     title = f"Console of {console.name}" if console.name else "Console"
@@ -301,6 +311,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.lab.machines", "Machines"): machines_sheet,
     ("unibeam_nb.image.ami", "Publication"): publication_sheet,
     ("unibeam_nb.lab.clouds", "Emitted"): emitted_sheet,
+    ("unibeam_nb.lab.share", "Shared"): shared_sheet,
     ("unibeam_nb.analysis.inside", "Exploration"): exploration_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.machine.console", "Console"): console_sheet,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unibeam_nb.analysis.inside import Exploration
     from unibeam_nb.lab import Build, Lab
     from unibeam_nb.lab.plans import PlanOptions
+    from unibeam_nb.lab.share import Shared
     from unibeam_nb.release.shake.report import Shaking
 
 
@@ -346,6 +347,12 @@ def _emit(lab: Lab, given: _Given) -> Saved | Text:
     return Saved(made.path) if made.path else Text(made.text.rstrip("\n"))
 
 
+def _share(lab: Lab, given: _Given) -> Shared:
+    path = given.text("path")
+    return lab.share(Path(path) if path is not None else None, repo=given.text("repo"), ref=given.text("ref"),
+                     notebook=given.text("notebook"), environment=given.text("environment"))
+
+
 def _dashboard(lab: Lab, given: _Given) -> Board:
     from unibeam_nb.notebook.board import Form
 
@@ -380,6 +387,7 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "emit": _emit,
     "publish": lambda lab, given: lab.publish(given.required("name"), given.required("cloud"),
                                               region=given.text("region"), yes=given.switch("yes")),
+    "share": _share,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
     "clone": lambda lab, given: lab.clone(given.required("machine"), machine_name=given.text("as")),

@@ -9,6 +9,12 @@ from unibeam_nb.units import format_bytes
 ROWS = 24
 """So many rows of a level are shown; the rest is one row."""
 
+DEEP_ROWS = 12
+"""So many of the levels that a text shows only when asked."""
+
+FOLDED = 3
+"""So many levels are in a page at least, since what is folded is in nobody's way: down to each module."""
+
 HITS = 60
 """So many of what a search found."""
 
@@ -22,11 +28,11 @@ def exploration_sheet(what: Exploration) -> Sheet:
         facts.insert(0, ("compared with", what.against))
     if what.word:
         return _found_sheet(what, tuple(facts))
-    rows = _branches(root, what, what.depth)
+    rows = _branches(root, what, max(what.depth, FOLDED))
     if what.against and not rows:
         return Sheet(f"Nothing differs between {what.title} and {what.against}.")
     caption = "What differs, in bytes unpacked" if what.against else "What is in it, in bytes unpacked"
-    return Sheet(f"Inside {what.title}", tuple(facts), (Outline(caption, _columns(what), rows),))
+    return Sheet(f"Inside {what.title}", tuple(facts), (Outline(caption, _columns(what), rows, what.depth),))
 
 
 def _found_sheet(what: Exploration, facts: tuple[tuple[str, str], ...]) -> Sheet:
@@ -57,8 +63,9 @@ def _branches(node: Node, what: Exploration, depth: int) -> tuple[Branch, ...]:
     children = [child for child in node.children if child.state != SAME]
     if not children or depth <= 0:
         return ()
-    shown = tuple(_branch(child, what, depth) for child in children[:ROWS])
-    return (*shown, _rest(tuple(children[ROWS:]), what)) if len(children) > ROWS else shown
+    most = ROWS if depth > FOLDED - 2 or what.depth >= FOLDED else DEEP_ROWS
+    shown = tuple(_branch(child, what, depth) for child in children[:most])
+    return (*shown, _rest(tuple(children[most:]), what)) if len(children) > most else shown
 
 
 def _rest(nodes: tuple[Node, ...], what: Exploration) -> Branch:

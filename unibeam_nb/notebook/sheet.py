@@ -55,11 +55,13 @@ class Branch:
 
 @dataclass(frozen=True)
 class Outline:
-    """Rows within rows under column headings, bars over one axis from 0: indented in a text, folded in a notebook."""
+    """Rows within rows under column headings, bars over one axis from 0: folded in a notebook, and indented in a text,
+    which shows ``depth`` levels of them."""
 
     caption: str
     columns: tuple[str, ...]
     branches: tuple[Branch, ...]
+    depth: int = 100
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def as_text(sheet: Sheet) -> str:
         elif isinstance(block, Bars):
             lines += _table_text(Table(("", ""), tuple((bar.label, bar.text) for bar in block.bars), block.caption))
         elif isinstance(block, Outline):
-            lines += _table_text(Table(("", *block.columns), tuple(_indented(block.branches)), block.caption,
+            rows = tuple(_indented(block.branches, block.depth))
+            lines += _table_text(Table(("", *block.columns), rows, block.caption,
                                        frozenset(range(1, len(block.columns) + 1))))
         elif isinstance(block, Shown):
             lines += [*([f"{printable(block.caption)}:"] if block.caption else []),
@@ -138,10 +141,10 @@ def _table_text(table: Table) -> list[str]:
     return ([printable(table.caption)] if table.caption else []) + lines
 
 
-def _indented(branches: tuple[Branch, ...], depth: int = 0) -> Iterator[tuple[str, ...]]:
-    for branch in branches:
+def _indented(branches: tuple[Branch, ...], levels: int, depth: int = 0) -> Iterator[tuple[str, ...]]:
+    for branch in branches if depth < levels else ():
         yield "  " * depth + branch.label, *branch.cells
-        yield from _indented(branch.children, depth + 1)
+        yield from _indented(branch.children, levels, depth + 1)
 
 
 # JupyterLab and the classic notebook set these variables for the light and the dark theme; elsewhere (an
