@@ -18,7 +18,11 @@ FLAVOURS = ("scratch", "slim", "full")
 """Flavours of the ``oci`` target: release + libraries only, a minimal Debian root below them, or one with the
 distribution's whole Erlang."""
 
-RUNNERS = ("qemu", "uml", "podman", "docker", "crun", "runc", "runsc", "process")
+RUNNERS = ("qemu", "uml", "xen", "firecracker", "podman", "docker", "crun", "runc", "runsc", "process")
+
+LINKED = ("xen", "firecracker")
+"""The runners whose machines are on a network link of their own to this host, and answer there at an address of their
+own instead of through ports of 127.0.0.1."""
 
 INITRAMFS = "initramfs"
 """The option of a tiny linux image whose root is unpacked into memory at every boot instead of read from a disk."""
@@ -31,6 +35,9 @@ RESUME = "resume"
 
 RESTORE = "restore"
 """The option of a container that CRIU restores at its ready mark: the rival of a resumed machine."""
+
+PV = "pv"
+"""The option of a machine on Xen that uses the hypervisor's own calls instead of the processor's virtualisation."""
 
 BRIDGE = "bridge"
 """The option of a container that is on a bridge, with its ports published on 127.0.0.1, instead of on the host's own
@@ -91,6 +98,11 @@ class Arm:
         return tuple(o for o in self.options if o not in FLAVOURS)
 
     @property
+    def linked(self) -> bool:
+        """Whether the machine answers at an address of its own."""
+        return self.runner in LINKED
+
+    @property
     def own_network(self) -> bool:
         """Whether the machine has a network of its own, into which a port of the host is forwarded."""
         return self.target in ("linux", "disk", "osv") or BRIDGE in self.options
@@ -100,12 +112,12 @@ class Arm:
 
 
 RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("qemu", "uml"), "disk": ("qemu",), "osv": ("qemu",), "oci": ("podman", "docker", "crun", "runc", "runsc"),
-    "release": ("process",)}
+    "linux": ("qemu", "uml", "xen", "firecracker"), "disk": ("qemu",), "osv": ("qemu",),
+    "oci": ("podman", "docker", "crun", "runc", "runsc"), "release": ("process",)}
 """Which runners take which target."""
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
-    "linux": ("tiny", "small", INITRAMFS, "shake", "lean", CLOUDINIT, RESUME),
+    "linux": ("tiny", "small", INITRAMFS, "shake", "lean", CLOUDINIT, PV, RESUME),
     "disk": ("shake", "lean"),
     "osv": ("shake",),
     "oci": ("shake", "lean", BRIDGE, RESTORE),
@@ -114,12 +126,12 @@ OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
 kernel compiled for the BEAM alone, ``small`` the fewest bytes instead of the shortest boot, ``initramfs`` a root
 unpacked into memory where a disk would do, ``shake`` a release without what it does not use, ``lean`` the static
 emulator without a JIT, ``cloudinit`` an image that reads user data, ``bridge`` a network of the container's own,
-``restore`` a container that CRIU restores."""
+``pv`` a paravirtualised machine on Xen, ``restore`` a container that CRIU restores."""
 
 
 ONLY_ON: Mapping[str, tuple[str, ...]] = {
-    "tiny": ("qemu",), "small": ("qemu",), INITRAMFS: ("qemu",), CLOUDINIT: ("qemu",), RESUME: ("qemu",),
-    BRIDGE: ("podman", "docker"), RESTORE: ("crun", "runc")}
+    "tiny": ("qemu", "firecracker"), "small": ("qemu", "firecracker"), INITRAMFS: ("qemu", "xen", "firecracker"),
+    CLOUDINIT: ("qemu",), PV: ("xen",), RESUME: ("qemu",), BRIDGE: ("podman", "docker"), RESTORE: ("crun", "runc")}
 """The runners of options that not every runner of their target has."""
 
 

@@ -105,6 +105,7 @@ class FakeMachine:
     pid: int = 42
     ports: dict[int, int] = field(default_factory=lambda: {8080: 49152})
     url: str | None = "http://127.0.0.1:49152/"
+    address: str = "127.0.0.1"
     broken: bool = False
 
     def __post_init__(self) -> None:

@@ -23,7 +23,8 @@ LAYERS = (
 
 PURE = ("errors", "units", "arms", "model", "jsonable", "image.formats", "machine.qemu_arguments",
         "machine.podman_arguments", "machine.docker_arguments", "machine.uml_arguments", "machine.bundle",
-        "machine.snapshot_facts", "talk.etf", "talk.values", "analysis.frames", "analysis.stats", "analysis.inside",
+        "machine.snapshot_facts", "machine.link", "machine.xen_arguments", "image.xl", "image.firecracker",
+        "talk.etf", "talk.values", "analysis.frames", "analysis.stats", "analysis.inside",
         "lab.binder", "notebook.parser", "notebook.commands", "notebook.sheet", "notebook.steps")
 """Modules and packages that import nothing which touches the world."""
 

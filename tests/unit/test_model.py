@@ -26,7 +26,8 @@ def test_an_arm_reads_back_as_it_was_written(text: str) -> None:
 def test_an_option_is_refused_on_a_runner_that_has_it_not() -> None:
     with pytest.raises(UsageError) as caught:
         Arm.parse("linux+lean+tiny@uml")
-    assert (caught.value.message, caught.value.hint) == ("uml has no option 'tiny'.", "It is for qemu only.")
+    assert (caught.value.message, caught.value.hint) == ("uml has no option 'tiny'.",
+                                                         "It is for qemu, firecracker only.")
 
 
 def test_options_are_written_in_one_order_and_a_flavour_comes_first() -> None:
@@ -44,8 +45,8 @@ def test_a_container_without_flavour_is_the_scratch_one() -> None:
      "Write target[+option...]@runner, for example linux@qemu, oci+slim@podman or release@process."),
     ("minix@qemu", "'minix@qemu' names the unknown target 'minix'.", "The targets are linux, disk, osv, oci, release."),
     ("linux@vmware", "'linux@vmware' names the unknown runner 'vmware'.",
-     "The runners are qemu, uml, podman, docker, crun, runc, runsc, process."),
-    ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu, uml."),
+     "The runners are qemu, uml, xen, firecracker, podman, docker, crun, runc, runsc, process."),
+    ("linux@podman", "podman cannot run a linux image.", "linux runs on qemu, uml, xen, firecracker."),
     ("oci+huge@podman", "'oci+huge@podman' has the unknown option 'huge'.",
      f"Options of oci are {', '.join(options_of('oci'))}."),
     ("linux+slim@qemu", "'linux+slim@qemu' has the unknown option 'slim'.",

@@ -100,7 +100,7 @@ class Setting:
             "load1": round(os.getloadavg()[0], 2)}
 
 
-VIRTUAL = ("qemu", "uml")
+VIRTUAL = ("qemu", "uml", "xen", "firecracker")
 """The runners whose machines have a memory and processors of their own."""
 
 Measure = Callable[[Setting, Slot, str], Sample]

@@ -4,13 +4,12 @@ Pure: facts in, text out. Each text is written for one image: its files, its mem
 that its kernel has. What starts the kernel itself (Xen's PVH, Firecracker, libvirt's direct boot) takes a ``linux``
 image; what knows a firmware only takes a ``disk``.
 
-Sources: xl.cfg(5); libvirt's domain format; Firecracker's API (``src/firecracker/swagger/firecracker.yaml``); and the
-reference pages of gcloud, az, govc and qm.
+Sources: libvirt's domain format, and the reference pages of gcloud, az, govc and qm; those of :mod:`.xl` and
+:mod:`.firecracker` are told there.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from unibeam_nb.errors import UsageError
+from unibeam_nb.image import firecracker, xl
 
 DISKS = {"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vhd"}
 """The disk formats, with the endings of their files."""
@@ -30,6 +30,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
 DRIVERS = {"xl": "xen_netfront", "libvirt": "virtio_net", "gce": "virtio_net", "azure": "hv_netvsc",
            "vmware": "vmxnet3", "proxmox": "virtio_net", "firecracker": "virtio_net"}
 """The network driver that an image needs on each of them."""
+
+XEN_WORDS = "console=hvc0 quiet panic=5 unibeam.ip=dhcp"
 
 TAP, TAP_HOST, TAP_GUEST, TAP_MAC = "tap0", "172.16.0.1", "172.16.0.2", "06:00:ac:10:00:02"
 """Firecracker's network is a tap device that the user makes; it has no DHCP. The names are those of its own guide."""
@@ -71,26 +73,13 @@ def warning(kind: str, facts: Facts) -> str:
     return f"The {facts.target} image of {facts.name} has no network driver for {kind} ({DRIVERS[kind]})."
 
 
-def xl(facts: Facts) -> str:
+def xl_domain(facts: Facts) -> str:
     """A configuration for Xen's ``xl create``: a PVH guest from a linux image, a firmware's (HVM) from a disk."""
-    lines = [f"name = {_xl(facts.name)}"]
-    if facts.target == "linux":
-        lines += ['type = "pvh"', '# type = "pv" boots it too, where processors have no virtualisation.',
-                  f"kernel = {_xl(str(facts.files['kernel']))}", f"ramdisk = {_xl(str(facts.files['initramfs']))}",
-                  f"extra = {_xl('console=hvc0 quiet panic=5 unibeam.ip=dhcp')}"]
-    else:
-        # xl's disk syntax has no escape but this: everything behind target= is the path.
-        target = f"format=raw, vdev=xvda, access=ro, target={facts.files['disk']}"
-        lines += ['type = "hvm"', 'bios = "ovmf"', 'serial = "pty"', f"disk = [ {_xl(target)} ]"]
-    return "\n".join([*_comments("xl", facts, "#"), *lines, f"memory = {facts.mem_mb}", f"vcpus = {facts.vcpus}",
-                      "vif = [ 'bridge=xenbr0' ]", 'on_poweroff = "destroy"', 'on_crash = "destroy"']) + "\n"
-
-
-def _xl(value: str) -> str:
-    """A string of xl.cfg(5): in double quotes where it has none, else in single ones; there is no escape."""
-    if "\n" in value or ('"' in value and "'" in value):
-        raise UsageError(f"An xl configuration cannot hold {value!r}.", "Set UNIBEAM_HOME to a path without quotes.")
-    return f"'{value}'" if '"' in value else f'"{value}"'
+    lines = xl.disk(facts.files["disk"]) if facts.target == "disk" else (
+        '# type = "pv" boots it too, where processors have no virtualisation.',
+        *xl.linux("pvh", facts.files["kernel"], facts.files["initramfs"], XEN_WORDS))
+    return "".join(f"{line}\n" for line in _comments("xl", facts, "#")) \
+        + xl.domain(facts.name, lines, facts.mem_mb, facts.vcpus)
 
 
 def libvirt(facts: Facts) -> str:
@@ -137,18 +126,13 @@ def _add(parent: ElementTree.Element, tag: str, content: str = "", **attributes:
     return child
 
 
-def firecracker(facts: Facts) -> str:
+def firecracker_file(facts: Facts) -> str:
     """A file for ``firecracker --config-file``. The kernel is the ELF file inside the image's own."""
-    pci = ("pci=off",) if facts.platform == "pci" else ()
-    words = ("console=ttyS0", "reboot=k", "panic=1", *pci, "quiet", "unibeam.off=reboot", f"unibeam.ip={TAP_GUEST}/24",
-             f"unibeam.gw={TAP_HOST}")
-    configuration = {
-        "boot-source": {"kernel_image_path": str(facts.files["kernel"]), "initrd_path": str(facts.files["initramfs"]),
-                        "boot_args": " ".join(words)},
-        "drives": [],
-        "network-interfaces": [{"iface_id": "eth0", "guest_mac": TAP_MAC, "host_dev_name": TAP}],
-        "machine-config": {"vcpu_count": facts.vcpus, "mem_size_mib": facts.mem_mb, "smt": False}}
-    return json.dumps(configuration, indent=2) + "\n"
+    words = (*firecracker.WORDS, *(() if facts.platform == "mmio" else firecracker.NO_BUS), "quiet", "panic=1",
+             f"unibeam.ip={TAP_GUEST}/24", f"unibeam.gw={TAP_HOST}")
+    return firecracker.configuration(firecracker.MicroVm(
+        facts.files["kernel"], facts.files.get("initramfs"), facts.files.get("root"), words, TAP, TAP_MAC,
+        facts.mem_mb, facts.vcpus))
 
 
 def gce(facts: Facts) -> str:
@@ -233,5 +217,5 @@ def _q(path: Path) -> str:
 
 
 _TEXTS: dict[str, Callable[[Facts], str]] = {
-    "xl": xl, "libvirt": libvirt, "gce": gce, "azure": azure, "vmware": vmware, "proxmox": proxmox,
-    "firecracker": firecracker}
+    "xl": xl_domain, "libvirt": libvirt, "gce": gce, "azure": azure, "vmware": vmware, "proxmox": proxmox,
+    "firecracker": firecracker_file}

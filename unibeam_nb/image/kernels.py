@@ -19,6 +19,7 @@ from pathlib import Path
 from unibeam_nb.apt import Apt, obtain
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image import kmod
+from unibeam_nb.image.formats.bzimage import elf_inside
 from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest, digest_file
@@ -167,6 +168,15 @@ def load_kernel(entry: Path) -> Kernel:
     return Kernel(about["name"], about["version"], entry / "kernel", modules, about["sha256"], about["source"],
                   about.get("platform", "pci"), about.get("processors"), tuple(about.get("unpacks", UNPACKS)),
                   tuple(about.get("mounts", ())))
+
+
+def elf_kernel(store: Store, kernel: Path) -> Path:
+    """The ELF file inside a kernel, kept in the store. Raises ArchiveError where there is none."""
+    def make(place: Path) -> None:
+        (place / "vmlinux").write_bytes(elf_inside(kernel.read_bytes()))
+
+    entry, _ = store.build("elf-kernels", digest_file(kernel)[:32], make)
+    return entry / "vmlinux"
 
 
 def version_key(version: str) -> list[tuple[int, str]]:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from unibeam_nb.errors import ImageError
 
-WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng")
-"""What a guest under QEMU needs: the bus, the network card, and a source of random numbers."""
+WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng", "xen_netfront")
+"""What a guest needs of QEMU, Firecracker and Xen: the bus, the network card, and a source of random numbers."""
 
 REQUIRED = ("virtio_pci", "virtio_net")
 """Those of them without which the machine has no network."""

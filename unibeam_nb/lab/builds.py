@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibeam_nb.arms import RESUME, Arm
+from unibeam_nb.arms import PV, RESUME, Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.model import Finding, Image, Release
@@ -121,9 +121,9 @@ class Builds:
         small = "small" in options
         kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel, runner)
         image = build_image(self.store, release, target, flavour, kernel=kernel,
-                            options=tuple(word for word in options if word != RESUME),
+                            options=tuple(word for word in options if word not in (RESUME, PV)),
                             compression="xz" if small else build.compression)
-        return dataclasses.replace(image, options=options)  # A machine that is resumed runs the very same image.
+        return dataclasses.replace(image, options=options)  # These two are how it is started, not what it is.
 
     def _osv(self, wanted: str | None) -> Kernel:
         """The OSv kernel of an arm: the one the build was made with where that is one, else the newest."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unibeam_nb.errors import UsageError
 from unibeam_nb.lab.builds import Build, Builds
 from unibeam_nb.progress import note
-from unibeam_nb.store import digest_file, write_atomically
+from unibeam_nb.store import write_atomically
 
 if TYPE_CHECKING:
     from unibeam_nb.image.ami import Publication
@@ -81,22 +81,13 @@ class Clouds(Builds):
 
     def _facts(self, build: Build, image: Image, kind: str, mem_mb: int, vcpus: int) -> Facts:
         from unibeam_nb.image import emit
+        from unibeam_nb.image.kernels import elf_kernel
 
         files = {name: image.file(name) for name, _ in image.files}
         if kind == "firecracker" and image.platform != "uml":
-            files["kernel"] = self._elf(files["kernel"])
+            files["kernel"] = elf_kernel(self.store, files["kernel"])
         return emit.Facts(build.name, image.target, files, image.kernel, image.platform, image.ports, mem_mb, vcpus,
                           self._lacks(build, image, emit.DRIVERS[kind]))
-
-    def _elf(self, kernel: Path) -> Path:
-        """The ELF file inside a kernel, kept in the store."""
-        from unibeam_nb.image.formats.bzimage import elf_inside
-
-        def make(place: Path) -> None:
-            (place / "vmlinux").write_bytes(elf_inside(kernel.read_bytes()))
-
-        entry, _ = self.store.build("elf-kernels", digest_file(kernel)[:32], make)
-        return entry / "vmlinux"
 
     def _lacks(self, build: Build, image: Image, driver: str) -> bool:
         """Whether the image has neither this driver nor a kernel that has it built in. Of a kernel without a list of

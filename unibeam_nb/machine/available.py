@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from unibeam_nb import tools
 from unibeam_nb.arms import RESTORE, RUNNERS, Arm
-from unibeam_nb.errors import UsageError
+from unibeam_nb.errors import MachineError, UsageError
+from unibeam_nb.machine import hosted
 from unibeam_nb.store import Store
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "qemu": ("qemu-system-x86_64",), "uml": ("linux.uml", "slirp4netns"), "podman": ("podman", "crun"),
+    "qemu": ("qemu-system-x86_64",), "uml": ("linux.uml", "slirp4netns"), "xen": ("xl",),
+    "firecracker": ("firecracker", "ip"), "podman": ("podman", "crun"),
     "docker": ("docker",), "crun": ("crun",), "runc": ("runc",), "runsc": ("runsc",), "process": ()}
 """The programs that each runner takes."""
+
+OBSTACLES = {"xen": hosted.xen, "firecracker": hosted.firecracker}
+"""What tells whether this host is of the kind that a runner needs, for those that need one."""
 
 
 def available(runner: str) -> str | None:
@@ -21,12 +26,21 @@ def available(runner: str) -> str | None:
     known to be in its way. Raises UsageError for what is no runner."""
     if runner not in RUNNERS:
         raise UsageError(f"{runner!r} is not a runner.", f"The runners are {', '.join(RUNNERS)}.")
+    if runner in OBSTACLES:
+        found = OBSTACLES[runner]()
+        return str(found) if found else None
     absent = lacking(NEEDS[runner])
     if absent is None and runner == "docker":
         from unibeam_nb.machine import dockerd
 
         return dockerd.obstacle()
     return absent
+
+
+def refuse(runner: str) -> None:
+    """Raise MachineError where the host is not of the kind that ``runner`` needs."""
+    if (found := OBSTACLES[runner]()) is not None:
+        raise MachineError(found.why, found.hint)
 
 
 def obstacle(store: Store, arm: Arm) -> str | None:

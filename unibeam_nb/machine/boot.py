@@ -15,11 +15,13 @@ from typing import IO
 from unibeam_nb import process
 from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import children, diagnose, door, ports, proc, registry, room, seed, snapshot
+from unibeam_nb.machine import available, children, diagnose, door, ports, proc, registry, room, seed, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
 from unibeam_nb.machine.efi_arguments import EFI
+from unibeam_nb.machine.firecracker import PROGRAM as FIRECRACKER
+from unibeam_nb.machine.link import LOOPBACK
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
 from unibeam_nb.machine.options import INPUT, SHELL_RUNNERS, BootOptions, Seat, Snapshot
@@ -49,6 +51,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     BootFailed when it did not reach its mark. Then, and on Ctrl-C or Cancelled, nothing is left running.
     """
     arm = Arm.parse(f"{image.kind}@{runner}")
+    if arm.linked:
+        available.refuse(runner)
     if (image.platform == "uml") is not (runner == "uml") and image.target == "linux":
         raise UsageError(f"The kernel of {image.name} does not run on {runner}.",
                          f"Build the image for it: its kernel is {image.kernel}.")
@@ -67,6 +71,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
         accelerator = "native"
         if options.accelerator == ICOUNT:
             _refuse_counting(arm, options)
+        if runner == FIRECRACKER:
+            accelerator = _proved_kvm(store, image)
         if runner == "qemu":
             # OSv and disks run on the machine that a distribution's kernel proves, and are no kernel for the proof.
             proof = ("pci", None) if image.platform in (OSV, EFI) else (image.platform, image.file("kernel"))
@@ -82,6 +88,15 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
             quiet = dataclasses.replace(options, ports=model.ports)
             taken = snapshot.provide(model, lambda fresh: _boot(store, source, cold, quiet, None, accelerator, fresh))
         return _boot(store, image, arm, options, name, accelerator, taken)
+
+
+def _proved_kvm(store: Store, image: Image) -> str:
+    """``kvm``, once a guest has booted with it. Raises MachineError where none does."""
+    found = prove_accelerator(store, "auto", image.file("kernel"), image.platform)
+    if found.name != "kvm":
+        raise MachineError(f"KVM does not work on this host: {found.reason}",
+                           "Firecracker runs on nothing else. Use the runner qemu, which can emulate: --on qemu.")
+    return found.name
 
 
 def _refuse_counting(arm: Arm, options: BootOptions) -> None:
@@ -105,12 +120,17 @@ def _boot(store: Store, image: Image, arm: Arm, options: BootOptions, name: str 
     for attempt in range(1, ATTEMPTS + 1):
         seat, record = _sit_down(store, image, arm, options, name, accelerator, taken)
         try:
-            with _cleared_on_failure(seat, record), ports.claimed(host for host, _ in seat.forwarded):
+            with _cleared_on_failure(seat, record), ports.claimed(_claims(seat)):
                 return _start(seat, record)
         except PortInUse:
             if attempt == ATTEMPTS or any(host for host, _ in _wanted(image, options)):
                 raise
     raise AssertionError("unreachable")
+
+
+def _claims(seat: Seat) -> list[int]:
+    """The ports of this host that the machine is about to take."""
+    return [] if seat.arm.linked else [host for host, _ in seat.forwarded]
 
 
 def _wanted(image: Image, options: BootOptions) -> tuple[tuple[int, int], ...]:
@@ -129,7 +149,8 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
     with registry.locked(store):
         live = [m for m in (Machine(store, r, d) for r, d in registry.records(store)) if m.alive]
         chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
-        owners = {host: m.name for m in live for host in (*m.ports.values(), m.channel) if host is not None}
+        owners = {host: m.name for m in live if m.address == LOOPBACK
+                  for host in (*m.ports.values(), m.channel) if host is not None}
         pairs = ports.settle(_wanted(image, options), arm, owners)
         # What is restored does not say again that its channel is open.
         opened = door.make(arm, owners, pairs) if options.channel and RESTORE not in arm.options else None
@@ -138,7 +159,8 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
                     taken, opened)
         record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
                         datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat),
-                        channel=opened.host if opened else None, shell=options.shell, options=options)
+                        channel=opened.host if opened else None, shell=options.shell, options=options,
+                        address=seat.address)
         registry.write(directory, record)
         if opened is not None:
             door.keep(directory, opened)
@@ -159,8 +181,9 @@ def _url(seat: Seat) -> str | None:
         return None
     probe = seat.options.probe
     if probe is None:
-        return f"http://127.0.0.1:{seat.ports[0][0]}/"
-    return f"{probe.scheme}://127.0.0.1:{_host_port(seat, probe.port)}{probe.path if probe.scheme != 'tcp' else ''}"
+        return f"http://{seat.address}:{seat.ports[0][0]}/"
+    path = probe.path if probe.scheme != "tcp" else ""
+    return f"{probe.scheme}://{seat.address}:{_host_port(seat, probe.port)}{path}"
 
 
 def _host_port(seat: Seat, guest: int) -> int:
@@ -188,11 +211,11 @@ def _start(seat: Seat, record: Record) -> Machine:
         follower = stack.enter_context(Follower(seat.directory / CONSOLE))
         prober = None
         if seat.options.until == "http" and (probe := seat.options.probe):
-            prober = Prober(probe, _host_port(seat, probe.port))
+            prober = Prober(probe, _host_port(seat, probe.port), seat.address)
         output = stack.enter_context((seat.directory / start.output).open("wb"))
         checkpoint()
         spawned = time.monotonic()
-        fed = seat.options.shell and seat.arm.runner != "qemu"
+        fed = start.fed or (seat.options.shell and seat.arm.runner != "qemu")
         child = process.spawn(start.argv, stdout=_pipe(stack, output) if start.piped else output,
                               stdin=stack.enter_context(_input(seat)) if fed else subprocess.DEVNULL,
                               cwd=start.cwd or seat.directory, env=dict(start.env),

@@ -59,7 +59,7 @@ def make(arm: Arm, taken: Mapping[int, str], pairs: tuple[tuple[int, int], ...])
     guest = host
     if arm.own_network:
         guest = next(port for port in range(GUEST_PORT, 65536) if port not in {inner for _, inner in pairs})
-    return Door(host, guest, secrets.token_hex(32))
+    return Door(guest if arm.linked else host, guest, secrets.token_hex(32))
 
 
 def keep(directory: Path, door: Door) -> None:

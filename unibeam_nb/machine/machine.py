@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import cgroup, children, keyboard, qemu, registry, uml
+from unibeam_nb.machine import cgroup, children, firecracker, keyboard, qemu, registry, uml
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
@@ -83,12 +83,17 @@ class Machine:
 
     @property
     def ports(self) -> dict[int, int]:
-        """Port inside the machine -> port on 127.0.0.1."""
+        """Port inside the machine -> port at :attr:`address`, which is 127.0.0.1 for all but a few runners."""
         return {guest: host for host, guest in self._record.ports}
 
     @property
+    def address(self) -> str:
+        """Where its ports are: 127.0.0.1, or an address of its own, at which they are those inside."""
+        return self._record.address
+
+    @property
     def channel(self) -> int | None:
-        """The port on 127.0.0.1 at which it can be talked to; None unless it was booted so."""
+        """The port at :attr:`address` at which it can be talked to; None unless it was booted so."""
         return self._record.channel
 
     @property
@@ -167,7 +172,7 @@ class Machine:
     def touched(self) -> int | None:
         """Bytes of RAM that its guest has touched, for a virtual machine: unlike the payload, all of what
         it shares with other copies of one snapshot."""
-        guest = {"qemu": qemu, "uml": uml}.get(self._record.runner)
+        guest = {"qemu": qemu, "uml": uml, "firecracker": firecracker}.get(self._record.runner)
         return guest.touched(self._record, self._directory) if guest else None
 
     def write(self, line: str) -> None:

@@ -60,6 +60,18 @@ def pss_of(process: ProcessId, mapping: str) -> int:
     return of_mapping(_read(process, "smaps"), mapping)
 
 
+def largest(process: ProcessId, field: str) -> int:
+    """The bytes (``Pss``, ``Rss``) of the largest mapping of a process: the guest's RAM of a VMM that does not name
+    it."""
+    best = size = value = 0
+    for line in _read(process, "smaps").split("\n"):
+        if line.startswith("Size:"):
+            size = int(line.split()[1])
+        elif line.startswith(f"{field}:"):
+            best, value = (size, int(line.split()[1])) if size > best else (best, value)
+    return value * 1024
+
+
 def guest_ram(vmm: ProcessId, mapping: str = RAM_MAPPING) -> tuple[int, int]:
     """Of a QEMU process: the PSS in bytes of the guest's RAM, and that of all the rest."""
     ram = of_mapping(_read(vmm, "smaps"), mapping)

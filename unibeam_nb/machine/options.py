@@ -9,6 +9,7 @@ from pathlib import Path
 from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.machine.door import Door
+from unibeam_nb.machine.link import LOOPBACK, link_of
 from unibeam_nb.model import ACCELERATORS, PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
 
@@ -104,6 +105,11 @@ class Seat:
     door: Door | None = None
 
     @property
+    def address(self) -> str:
+        """Where this host finds the machine's ports."""
+        return link_of(self.id).guest if self.arm.linked else LOOPBACK
+
+    @property
     def forwarded(self) -> tuple[tuple[int, int], ...]:
         """The ports that a machine with a network of its own is reached by: its program's, and its channel's."""
         return self.ports if self.door is None else (*self.ports, (self.door.host, self.door.guest))
@@ -141,7 +147,7 @@ class Seat:
 class Start:
     """One command line that becomes a machine. Its output goes to the file ``output`` in the machine's directory.
     ``passes`` are file descriptors that it inherits, and that whoever starts it closes. ``piped`` says that the
-    output gets to its file through a pipe."""
+    output gets to its file through a pipe, ``fed`` that its input is a pipe that never ends."""
 
     argv: tuple[str, ...]
     output: str
@@ -150,3 +156,4 @@ class Start:
     cwd: Path | None = None
     passes: tuple[int, ...] = ()
     piped: bool = False
+    fed: bool = False

@@ -73,10 +73,16 @@ def settle(wanted: Iterable[tuple[int, int]], arm: Arm, taken: Mapping[int, str]
 
     ``taken`` maps host ports that running machines own to their names. A program that shares the host's
     network binds the port itself: it gets the declared one where that is free, and is told another one only for
-    its first port, by ``PORT``. Raises PortInUse, UsageError.
+    its first port, by ``PORT``. A machine at an address of its own keeps its ports. Raises PortInUse, UsageError.
     """
     pairs: list[tuple[int, int]] = []
     for index, (host, guest) in enumerate(wanted):
+        if arm.linked:
+            if host not in (0, guest):
+                raise UsageError(f"{arm.runner} cannot turn port {guest} into {host}.",
+                                 "The machine answers at an address of its own: leave the host's port out.")
+            pairs.append((guest, guest))
+            continue
         avoided = dict(taken) | {port: "this machine" for port, _ in pairs}
         if not arm.own_network:
             if index and host not in (0, guest):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from unibeam_nb.errors import UsageError
+from unibeam_nb.machine.link import BITS, Link
 from unibeam_nb.model import ICOUNT
 
 PROGRAM = "qemu-system-x86_64"
@@ -127,13 +128,15 @@ def kernel_command_line(guest: Guest) -> str:
     return line
 
 
-def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | None = GUEST_ADDRESS,
+def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | Link | None = GUEST_ADDRESS,
          channel: int | None = None) -> tuple[str, ...]:
-    """What PID 1 is told by any kernel's command line; ``address`` is a fixed one, or :data:`DHCP`, or None for no
-    network; ``channel`` is the port of its channel, whose secret is none of that. Raises UsageError for what a command
-    line cannot carry."""
+    """What PID 1 is told by any kernel's command line; ``address`` is a fixed one of QEMU's user network, or
+    :data:`DHCP`, or a link, or None for no network; ``channel`` is the port of its channel, whose secret is none of
+    that. Raises UsageError for what a command line cannot carry."""
     network: tuple[str, ...] = (f"unibeam.ip={address}",) if address == DHCP else ()
-    if address and address != DHCP:
+    if isinstance(address, Link):
+        network = (f"unibeam.ip={address.guest}/{BITS}", f"unibeam.gw={address.host}")
+    elif address and address != DHCP:
         network = (f"unibeam.ip={address}/24", f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}")
     words = [f"unibeam.nonce={nonce}", *network, f"unibeam.hostname={HOSTNAME}",
              *([f"unibeam.channel={channel}"] if channel else [])]

@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.machine.link import LOOPBACK
 from unibeam_nb.machine.options import BootOptions
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.model import Mark
@@ -33,7 +34,7 @@ class Record:
     ``keeper`` is the process that boots it while ``ready`` is not yet true; ``way`` is what a container
     runner settled on to make containers work on this host; ``channel`` is the port on 127.0.0.1 at which the running
     program can be talked to, where it can. With ``shell`` its console takes input. ``options`` are what
-    it was booted with.
+    it was booted with. ``address`` is where its ports are, which are those inside where that is its own.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Record:
     channel: int | None = None
     shell: bool = False
     options: BootOptions | None = None
+    address: str = LOOPBACK
 
     @property
     def runner(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from unibeam_nb.machine import docker, host, podman, qemu, uml
+from unibeam_nb.machine import docker, firecracker, host, podman, qemu, uml, xen
 from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.registry import Record
@@ -36,7 +36,9 @@ class Runner(Protocol):
         """End everything that belongs to the machine; whether it is gone."""
 
 
-RUNNERS: dict[str, Runner] = {"qemu": qemu, "uml": uml, "podman": podman, "docker": docker, **RUNTIMES, "process": host}
+RUNNERS: dict[str, Runner] = {
+    "qemu": qemu, "uml": uml, "xen": xen, "firecracker": firecracker, "podman": podman, "docker": docker, **RUNTIMES,
+    "process": host}
 
 
 def runner_of(record: Record) -> Runner:

@@ -126,7 +126,7 @@ EXPLORE = Command(
 BOOT = Command(
     "boot", "boot what was built and return the live machine",
     (Positional("name", "what was built", required=True, completes="names"),),
-    (Option(("--on",), "a runner (qemu, uml, podman, crun, ...) or an arm (oci+slim@podman)", "ARM", completes="arms"),
+    (Option(("--on",), "a runner (qemu, uml, xen, podman, ...) or an arm (oci+slim@podman)", "ARM", completes="arms"),
      _MEM, _VCPUS, _ACCEL, _ICOUNT,
      Option(("--port",), "ports to forward from 127.0.0.1: GUEST or HOST:GUEST", "LIST", "list"),
      _HTTP, _UNTIL, _DEADLINE,

@@ -101,7 +101,7 @@ def machine_sheet(machine: Machine) -> Sheet:
     facts = [("arm", f"{machine.arm}, accelerator {machine.accelerator}"), ("state", state_words(machine)),
              ("started", machine.started)]
     if machine.ports:
-        forwarded = (f"127.0.0.1:{host} to {guest}" for guest, host in sorted(machine.ports.items()))
+        forwarded = (f"{machine.address}:{host} to {guest}" for guest, host in sorted(machine.ports.items()))
         facts.append(("ports", ", ".join(forwarded)))
     if memory := memory_words(machine):
         facts.append(("memory", memory))

@@ -114,7 +114,7 @@ def channel_to(machine: Machine) -> Iterator[Channel]:
 
 def _connect(machine: Machine, port: int) -> socket.socket:
     try:
-        return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        return socket.create_connection((machine.address, port), timeout=PATIENCE)
     except OSError as error:
         raise MachineError(f"The channel of {machine.name} does not answer.",
                            f"Look at its console: unibeam logs {machine.name}") from error

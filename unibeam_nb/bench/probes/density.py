@@ -42,6 +42,8 @@ class Copied(Protocol):
     @property
     def ports(self) -> dict[int, int]: ...
     @property
+    def address(self) -> str: ...
+    @property
     def alive(self) -> bool: ...
     def memory(self) -> Memory: ...
     def processes(self) -> Sequence[ProcessId]: ...
@@ -153,7 +155,7 @@ def all_answer(machines: Sequence[Copied], probe: Probe | None) -> None:
     for machine in machines:
         checkpoint()
         good = machine.alive if probe is None else \
-            asking.ask(probe, machine.ports[probe.port], PATIENCE) is not None
+            asking.ask(probe, machine.ports[probe.port], PATIENCE, machine.address) is not None
         if not good:
             raise BenchError(f"{machine.name}, one of {len(machines)} copies, does not answer any more.",
                              "Fewer copies may do: the host is at its limits.")

@@ -60,7 +60,7 @@ def machine_state(machine: Machine, busy: str = "") -> dict[str, Any]:
     alive = machine.alive
     memory = memory_words(machine)
     facts = [f"{machine.arm}, accelerator {machine.accelerator}", f"id {machine.id}", *([memory] if memory else [])]
-    links = [{"text": f"port {guest}: {machine.url or f'127.0.0.1:{host}'}", "url": machine.url or ""}
+    links = [{"text": f"port {guest}: {machine.url or f'{machine.address}:{host}'}", "url": machine.url or ""}
              for guest, host in sorted(machine.ports.items())] if alive else []
     marks = [{"name": mark.name, "at": round(mark.at, 4)}
              for mark in sorted(machine.marks.values(), key=lambda mark: mark.at) if mark.at > 0]
