@@ -55,6 +55,7 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("mmdebstrap", ("mmdebstrap",), "the Debian root of the slim and full oci flavours"),
     Tool("sgdisk", ("gdisk",), "checking the disks we write"),
     Tool("qemu-img", ("qemu-utils",), "disks in the formats of others"),
+    Tool("mkfs.ext4", ("e2fsprogs",), "making data disks", ("-V",)),
     Tool("fsck.fat", ("dosfstools",), "checking the disks we write", ("--help",)),
     Tool("apt-get", ("apt",), "fetching the distribution's kernel"),
     Tool("dpkg-deb", ("dpkg",), "unpacking the distribution's kernel"),

@@ -71,7 +71,7 @@ class Replay:
     def touched(self) -> None:
         return None
 
-    def stop(self) -> None:
+    def stop(self, *, grace: float | None = None) -> None:
         Replay.running -= 1
 
 

@@ -45,7 +45,7 @@ class Copy:
     def processes(self) -> Sequence[ProcessId]:
         return ()
 
-    def stop(self) -> None:
+    def stop(self, *, grace: float | None = None) -> None:
         time.sleep(self._seconds)
         Copy.running.discard(self._number)
 

@@ -194,7 +194,7 @@ def sweep(store: Store) -> None:
     for machine in running_machines(store):
         if machine.name.startswith(MEASURED) and not machine.record.keeper.alive:
             try:
-                machine.stop()
+                machine.stop(grace=0)
                 note(f"Stopped {machine.name}, which a measurement that was killed had left running.")
             except UnibeamError as error:
                 note(str(error))

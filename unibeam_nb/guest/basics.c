@@ -75,6 +75,7 @@ void leave(int code)
 	for (int waited = 0; waited < LEFTOVER_WAIT_MS && waitpid(-1, NULL, WNOHANG) >= 0; waited++)
 		doze(1);
 	snprintf(more, sizeof more, " code=%d", code);
+	unmount_data();
 	mark("exit", now_ns(), more);
 	sync();
 	tcdrain(2);

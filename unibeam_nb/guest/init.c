@@ -5,6 +5,9 @@
  *   /etc/unibeam/argv      the program's command line, one argument per line
  *   /etc/unibeam/env       its environment, one KEY=VALUE per line
  *   /etc/unibeam/modules   kernel modules to load, one path per line, in load order
+ *   /etc/unibeam/options   words as on the kernel's command line, which come before those
+ *   /etc/unibeam/identity, /etc/unibeam/fallback/argv and env
+ *                          what the release is known by, and the other one, for when it does not come up (program.c)
  *   /proc/cmdline          unibeam.nonce=HEX16        printed in every mark, passed on as UNIBEAM_NONCE
  *                          unibeam.ip=10.0.2.15/24    static address of the first Ethernet card, or
  *                          unibeam.ip=dhcp            whatever the network says (dhcp.c)
@@ -16,6 +19,8 @@
  *                          unibeam.input              the program's standard input is the console
  *                          unibeam.snapshot           take orders on the console (see orders.c)
  *                          ds=nocloud;s=URL           where user data are (cloud.c)
+ *                          unibeam.data               the program's home is on a disk (data.c)
+ *                          unibeam.heart=SECONDS, unibeam.guard=SECONDS, unibeam.restarts=N   (watch.c)
  *                          unibeam.channel=PORT       ask on the console for a secret (see orders.c)
  *                          A word in double quotes may contain blanks.
  *   the machine's serial number, where the command line is fixed and has no nonce: "unibeam:HEX16"
@@ -28,7 +33,8 @@
  * whatever is not needed to start the program is reported and survived.
  *
  * Here is what it is told and in which order things are done; how, in basics.c, system.c (devices and file systems),
- * network.c with dhcp.c, cloud.c (user data), orders.c (what it hears on the console), program.c (the program's life).
+ * network.c with dhcp.c, cloud.c (user data), orders.c (what it hears on the console), program.c (the program's life),
+ * watch.c (whether it is alive), data.c (the disk that it writes to).
  */
 #include "init.h"
 
@@ -41,15 +47,12 @@
 
 struct options options;
 
-static void read_options(void)
+/* Takes the options out of a text of words, as a kernel's command line is one. */
+static void read_options(char *rest)
 {
-	char *rest = slurp("/proc/cmdline"), *word, off[16];
+	char *word, off[16], number[12];
 	static const char variable[] = "unibeam.env.";
 
-	if (!rest) {
-		say("the kernel command line cannot be read (%s); is /proc in this kernel?", strerror(errno));
-		return;
-	}
 	while ((word = next_word(&rest))) {
 		if (!strncmp(word, variable, sizeof variable - 1) && options.extras < MAX_WORDS)
 			options.extra[options.extras++] = word + sizeof variable - 1;
@@ -59,6 +62,14 @@ static void read_options(void)
 			options.input = 1;
 		else if (!strcmp(word, "unibeam.snapshot"))
 			options.snapshot = 1;
+		else if (!strcmp(word, "unibeam.data"))
+			options.data = 1;
+		else if (take(word, "unibeam.heart=", number, sizeof number))
+			options.heart = atoi(number);
+		else if (take(word, "unibeam.guard=", number, sizeof number))
+			options.guard = atoi(number);
+		else if (take(word, "unibeam.restarts=", number, sizeof number))
+			options.restarts = atoi(number);
 		else if (!take(word, "unibeam.nonce=", options.nonce, sizeof options.nonce)
 		         && !take(word, "unibeam.ip=", options.address, sizeof options.address)
 		         && !take(word, "unibeam.gw=", options.gateway, sizeof options.gateway)
@@ -67,6 +78,19 @@ static void read_options(void)
 		         && !take(word, "unibeam.channel=", options.channel, sizeof options.channel))
 			take(word, "unibeam.hostname=", options.hostname, sizeof options.hostname);
 	}
+}
+
+/* What the image says, and then what this boot says, which wins. */
+static void read_all_options(void)
+{
+	char *own = slurp(ETC "options"), *line = slurp("/proc/cmdline");
+
+	if (own)
+		read_options(own);
+	if (line)
+		read_options(line);
+	else
+		say("the kernel command line cannot be read (%s); is /proc in this kernel?", strerror(errno));
 }
 
 /* A disk that a firmware boots has its command line in it, the same at every boot: who boots it in order to measure
@@ -94,7 +118,7 @@ int main(void)
 	}
 	fill_standard_files();
 	mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	read_options();
+	read_all_options();
 	if (!options.nonce[0])
 		read_serial();
 	snprintf(more, sizeof more, " tsc=%llu", counter);
@@ -102,6 +126,8 @@ int main(void)
 	mount_all();
 	set_limits();
 	load_modules();
+	if (options.data)
+		mount_data();
 	start_network();
 	name_machine();
 	if (options.dns[0])
@@ -109,6 +135,8 @@ int main(void)
 	seed_random();
 	set_environment();
 	use_user_data();
+	if (!options.input)
+		quiet_console();
 	if (options.channel[0])
 		set_channel();
 	if (options.snapshot)

@@ -18,13 +18,17 @@
 #define LEFTOVER_WAIT_MS 2000  /* for processes that were killed at the end and have yet to vanish */
 #define SECRET_WAIT_MS 30000   /* for the answer of whoever started the machine; emulation may be slow */
 #define NOT_STARTED 125        /* exit status of a machine whose program was never started */
+#define DISK_WAIT_MS 5000      /* for the data disk, which is there at once on every bus but slow emulated ones */
+#define LONG_LIFE_S 300        /* a program that was up so long may be started again as if for the first time */
+#define VIRTIO_DISK 2
 #define NIC_TYPE_ETHERNET 1    /* ARPHRD_ETHER */
 #define RNDADDENTROPY 0x40085203 /* include/uapi/linux/random.h, which musl does not have */
 #define RNDRESEEDCRNG 0x5207
 
 extern struct options {
 	char nonce[64], address[64], gateway[64], dns[64], hostname[HOST_NAME_MAX + 1], channel[8], ds[512];
-	int reboot, snapshot, input;
+	int reboot, snapshot, input, data;
+	int heart, guard, restarts; /* watch.c; in seconds, and a number */
 	char *extra[MAX_WORDS];
 	int extras;
 } options;
@@ -58,11 +62,29 @@ void use_user_data(void);
 /* orders.c */
 void set_channel(void);
 void open_orders(void);
-void take_orders(void);
+int quiet_console(void);
+int take_orders(void);
+
+/* data.c */
+void mount_data(void);
+void unmount_data(void);
+int was_refused(const char *identity);
+void remember_refused(const char *identity);
+
+/* watch.c */
+int open_watch(void);
+int watched(void);
+void close_watch(void);
+void feel_pulse(void);
+int has_reached(void);
+unsigned long long watch_ends(void);
+void say_overdue(void);
+int may_restart(void);
 
 /* program.c */
-void set_limits(void);
+void ask_to_stop(void);
 void set_environment(void);
+void set_limits(void);
 int run_program(void);
 
 #endif

@@ -19,7 +19,7 @@
 static int agent = -1;          /* our end of the line to the program's agent; only for a snapshot */
 
 /* Whole lines, and no echo: the console is kept in a file, and what is told here is nobody's business. */
-static int quiet_console(void)
+int quiet_console(void)
 {
 	struct termios console;
 
@@ -61,7 +61,11 @@ void set_channel(void)
 }
 
 /*
- * A machine that is to be resumed many times takes orders, one line each, on its console:
+ * Orders come on the console, one line each. Every machine takes
+ *
+ *   stop NONCE      the program is asked to end (SIGTERM, upon which a node stops its applications in order)
+ *
+ * where the console is not the program's. A machine that is to be resumed many times takes others besides:
  *
  *   prepare NONCE   passed on to the agent, which runs the application's hooks, holds every other Erlang process
  *                   and marks `still`
@@ -72,8 +76,7 @@ void set_channel(void)
  *                   The agent gets "resume NONCE HOSTNAME SEED COOKIE [SECRET]", with new random numbers, opens its
  *                   channel where there is a secret for one, and marks `resume`.
  *
- * The console is no channel for others: only who started the machine can write to it. Nothing here waits or
- * polls; input on the console is a signal.
+ * The console is no channel for others: only who started the machine can write to it. Nothing here waits.
  */
 void open_orders(void)
 {
@@ -92,8 +95,6 @@ void open_orders(void)
 	fcntl(agent, F_SETFD, FD_CLOEXEC);
 	snprintf(number, sizeof number, "%d", ends[1]);
 	setenv("UNIBEAM_SNAPSHOT", number, 1);
-	fcntl(0, F_SETOWN, getpid());
-	fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_ASYNC);
 }
 
 __attribute__((format(printf, 1, 2)))
@@ -157,15 +158,31 @@ static void take_over(char *order)
 	kill(-1, SIGCONT);
 }
 
-void take_orders(void)
+/* Whether this is the order to stop, from somebody who knows this boot's nonce. */
+static int is_stop(const char *order)
+{
+	char words[80];
+
+	snprintf(words, sizeof words, "stop %s\n", options.nonce);
+	return options.nonce[0] && !strcmp(order, words);
+}
+
+/* Takes the orders that have come; 0 where the console has come to its end. */
+int take_orders(void)
 {
 	struct pollfd console = {0, POLLIN, 0};
 	char order[512];
 	ssize_t length;
 
-	while (poll(&console, 1, 0) == 1 && (length = read(0, order, sizeof order - 1)) > 0) {
+	while (poll(&console, 1, 0) == 1) {
+		if ((length = read(0, order, sizeof order - 1)) <= 0)
+			return 0;
 		order[length] = 0;
-		if (!strncmp(order, "prepare ", 8)) {
+		if (is_stop(order)) {
+			ask_to_stop();
+		} else if (!options.snapshot) {
+			continue; /* Whoever typed this meant nobody here. */
+		} else if (!strncmp(order, "prepare ", 8)) {
 			tell_agent("%s", order);
 		} else if (!strcmp(order, "freeze\n")) {
 			kill(-1, SIGSTOP);
@@ -174,4 +191,5 @@ void take_orders(void)
 			take_over(order);
 		}
 	}
+	return 1;
 }

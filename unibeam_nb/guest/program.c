@@ -3,18 +3,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
+#define OTHER ETC "fallback/"
+
+static const char other_folder[] = OTHER;
+static const char *folder = ETC;      /* where the release that runs is described */
 static pid_t program = -1;
+static unsigned long long asked;      /* when the machine was asked to stop; 0 before */
 
 void set_limits(void)
 {
@@ -28,11 +36,24 @@ void set_limits(void)
 	umask(022);
 }
 
+/* A file that describes the release that is to run. */
+static char *described(const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "%s%s", folder, name);
+	return slurp(path);
+}
+
+/* The program's environment: what the image says, then what this boot says. What PID 1 itself has said since stays. */
 void set_environment(void)
 {
-	char *text = slurp(ETC "env"), *pair[MAX_WORDS];
+	static const char *const kept[] = {"UNIBEAM_CHANNEL", "UNIBEAM_SNAPSHOT"};
+	char *text = described("env"), *pair[MAX_WORDS], *old[2];
 	int count = text ? lines(text, pair, MAX_WORDS) : 0;
 
+	for (int i = 0; i < 2; i++)
+		old[i] = getenv(kept[i]) ? strdup(getenv(kept[i])) : NULL;
 	clearenv();
 	putenv("LANG=C.UTF-8");
 	putenv("PATH=/usr/bin:/bin");
@@ -46,6 +67,9 @@ void set_environment(void)
 	}
 	if (options.nonce[0])
 		setenv("UNIBEAM_NONCE", options.nonce, 1);
+	for (int i = 0; i < 2; i++)
+		if (old[i])
+			setenv(kept[i], old[i], 1);
 }
 
 static void become_program(char **argv, const sigset_t *signals) __attribute__((noreturn));
@@ -76,68 +100,142 @@ static void become_program(char **argv, const sigset_t *signals)
 	_exit(127);
 }
 
-/* Waits for the program and everything else it leaves behind; passes on what asks the machine to stop. */
-static int supervise(const sigset_t *signals)
+/* Ends the program when its machine is to stop: it is asked, and has STOP_GRACE_S to do it. */
+void ask_to_stop(void)
 {
-	struct timespec grace = {STOP_GRACE_S, 0};
-	int stopping = 0;
+	if (!asked)
+		asked = now_ns();
+	if (program > 0)
+		kill(program, SIGTERM);
+}
 
-	for (;;) {
-		int status, sig = stopping ? sigtimedwait(signals, NULL, &grace) : sigwaitinfo(signals, NULL);
-		pid_t who;
+/* The program with its process group: what it has started since ends with its pipes. */
+static void kill_program(void)
+{
+	kill(-program, SIGKILL);
+	kill(program, SIGKILL);
+}
 
-		if (sig < 0 && errno == EAGAIN) {
-			say("the program did not stop within %d s and is killed; let it handle SIGTERM.", STOP_GRACE_S);
-			kill(program, SIGKILL);
+/* Waits until something happens, at most until `ends` (0 is never), and sees to all but the end of processes. */
+static void wait_until(unsigned long long ends, int signals, int *console)
+{
+	struct pollfd files[3] = {{signals, POLLIN, 0}, {*console, POLLIN, 0}, {watched(), POLLIN, 0}};
+	unsigned long long now = now_ns();
+	struct signalfd_siginfo came;
+
+	if (poll(files, 3, !ends ? -1 : now >= ends ? 0 : (int)((ends - now) / 1000000 + 1)) < 0)
+		return;
+	if (files[1].revents && !take_orders())
+		*console = -1; /* Nobody is there. */
+	feel_pulse();
+	/* SIGINT is what the kernel sends PID 1 for Ctrl-Alt-Del, SIGPWR what a power supply does. */
+	if (files[0].revents && read(signals, &came, sizeof came) == (ssize_t)sizeof came && came.ssi_signo != SIGCHLD)
+		ask_to_stop();
+}
+
+/* Waits for the program and everything else it leaves behind. Returns how it ended as waitpid() tells; `killed` says
+ * that it had to be. */
+static int supervise(int signals, int *killed)
+{
+	static int console = 0;
+	pid_t who;
+	int status;
+
+	if (options.input)
+		console = -1; /* The program reads it. */
+	for (*killed = 0;;) {
+		unsigned long long ends = *killed ? 0 : asked ? asked + STOP_GRACE_S * 1000000000ull : watch_ends();
+
+		if (ends && now_ns() >= ends) {
+			if (asked)
+				say("the program did not stop within %d s and is killed; let it handle SIGTERM.", STOP_GRACE_S);
+			else
+				say_overdue();
+			*killed = 1;
+			kill_program();
 		}
 		while ((who = waitpid(-1, &status, WNOHANG)) > 0)
 			if (who == program)
 				return status;
-		if (sig == SIGIO)
-			take_orders();
-		/* SIGINT is what the kernel sends PID 1 for Ctrl-Alt-Del, SIGPWR what a power supply does. */
-		if (sig == SIGTERM || sig == SIGINT || sig == SIGPWR) {
-			stopping = 1;
-			kill(program, SIGTERM);
-		}
+		wait_until(*killed ? 0 : ends, signals, &console);
 	}
 }
 
-int run_program(void)
+/* The exit status that a machine ends with, and a word about signals that nobody meant to send. */
+static int code_of(int status, int killed)
 {
-	char *text = slurp(CLOUD_OUT "argv"), *argv[MAX_WORDS];
-	sigset_t signals;
-	int status;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	if (WTERMSIG(status) == SIGKILL && !killed)
+		say("the program was killed, most likely because memory ran out; give the machine more memory.");
+	else if (!killed)
+		say("the program died of signal %d (%s); its last lines above may tell why.",
+		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+	return 128 + WTERMSIG(status);
+}
+
+/* One life of the program, from its start to its end. */
+static int live(const sigset_t *blocked, int signals, int *killed)
+{
+	char *text = folder == other_folder ? NULL : slurp(CLOUD_OUT "argv"), *argv[MAX_WORDS];
+	int watch, status;
 
 	if (!text)
-		text = slurp(ETC "argv");
+		text = described("argv");
 	if (!text || lines(text, argv, MAX_WORDS) == 0) {
-		say("there is no program in " ETC "argv; build the image again.");
+		say("there is no program in %sargv; build the image again.", folder);
 		return NOT_STARTED;
 	}
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGCHLD);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGPWR);
-	if (options.snapshot)
-		sigaddset(&signals, SIGIO);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	reboot(RB_DISABLE_CAD);
+	watch = open_watch();
 	program = fork();
 	if (program == 0)
-		become_program(argv, &signals);
+		become_program(argv, blocked);
+	if (watch >= 0)
+		close(watch);
 	if (program < 0) {
 		say("no process can be made (%s); give the machine more memory.", strerror(errno));
 		return NOT_STARTED;
 	}
-	status = supervise(&signals);
-	if (WIFEXITED(status))
-		return WEXITSTATUS(status);
-	if (WTERMSIG(status) == SIGKILL)
-		say("the program was killed, most likely because memory ran out; give the machine more memory.");
-	else
-		say("the program died of signal %d (%s); its last lines above may tell why.",
-		    WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return 128 + WTERMSIG(status);
+	status = supervise(signals, killed);
+	return code_of(status, *killed);
+}
+
+/* Turns to the image's other release for the rest of this boot. */
+static void fall_back(const char *why)
+{
+	folder = other_folder;
+	set_environment();
+	say("the release %s; the one to fall back to is started instead.", why);
+	mark("fallback", now_ns(), "");
+}
+
+/* A release that ends, or hangs, before all its applications are started is not started again where there is another. */
+int run_program(void)
+{
+	char *identity = slurp(ETC "identity");
+	int other = identity && !access(OTHER "argv", F_OK), signals, killed;
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGCHLD);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGINT);
+	sigaddset(&blocked, SIGPWR);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	signals = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
+	reboot(RB_DISABLE_CAD);
+	if (other && was_refused(identity))
+		fall_back("did not come up at an earlier boot");
+	for (;;) {
+		int code = live(&blocked, signals, &killed);
+
+		if (asked)
+			return code;
+		if (other && folder != other_folder && !has_reached()) {
+			remember_refused(identity);
+			fall_back("did not come up");
+		} else if ((!code && !killed) || !may_restart()) {
+			return code;
+		}
+	}
 }

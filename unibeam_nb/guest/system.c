@@ -1,8 +1,10 @@
 /* File systems, devices, kernel modules, random numbers. */
 #include "init.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -62,9 +64,42 @@ void fill_standard_files(void)
 		close(file);
 }
 
+/* Whether the machine has a virtio device of this kind (the numbers are the virtio specification's, 5). */
+static int has_virtio(int kind)
+{
+	DIR *folder = opendir("/sys/bus/virtio/devices");
+	struct dirent *entry;
+	char path[320], *text;
+	int found = 0;
+
+	while (folder && !found && (entry = readdir(folder))) {
+		snprintf(path, sizeof path, "/sys/bus/virtio/devices/%s/device", entry->d_name);
+		text = entry->d_name[0] == '.' ? NULL : slurp(path);
+		found = text && strtol(text, NULL, 16) == kind;
+		free(text);
+	}
+	if (folder)
+		closedir(folder);
+	return found;
+}
+
+/* Loads a module; 0, or the error. */
+static int load_module(const char *path)
+{
+	int file = open(path, O_RDONLY | O_CLOEXEC), failed;
+
+	if (file < 0) {
+		say("the kernel module %s is not in the image (%s); build the image again.", path, strerror(errno));
+		return 0;
+	}
+	failed = syscall(SYS_finit_module, file, "", 0) ? errno : 0;
+	close(file);
+	return failed == EEXIST ? 0 : failed;
+}
+
 /*
  * A driver that says ENODEV is for a platform that this machine is not on. Those after it that need its symbols then
- * say ENOENT, for the same reason.
+ * say ENOENT, for the same reason. The driver of disks costs a machine without one nothing.
  */
 void load_modules(void)
 {
@@ -75,18 +110,13 @@ void load_modules(void)
 
 	uname(&kernel);
 	for (int i = 0; i < count; i++) {
-		int file = open(path[i], O_RDONLY | O_CLOEXEC);
-		int failed = file < 0 || syscall(SYS_finit_module, file, "", 0) ? errno : 0;
+		int failed = strstr(path[i], "/virtio_blk.") && !has_virtio(VIRTIO_DISK) ? 0 : load_module(path[i]);
 
-		if (file < 0)
-			say("the kernel module %s is not in the image (%s); build the image again.", path[i], strerror(failed));
-		else if (failed == ENODEV)
+		if (failed == ENODEV)
 			foreign = 1;
-		else if (failed && failed != EEXIST && !(foreign && failed == ENOENT))
+		else if (failed && !(foreign && failed == ENOENT))
 			say("the kernel module %s does not load (%s); the running kernel is %s, use the one this image was built with.",
 			    path[i], strerror(failed), kernel.release);
-		if (file >= 0)
-			close(file);
 	}
 }
 

@@ -5,6 +5,7 @@
 %% is marked when only the preloaded modules and this one exist. Without a nonce nothing is printed.
 -module(unibeam_agent).
 
+-export([init/1, handle_event/2, handle_call/2, handle_info/2]).
 -export([beam/0, expose/0, hide/0, ready/0, ready/1, mark/2, mark/3, memory/0]).
 
 -define(NONCE, "UNIBEAM_NONCE").
@@ -35,10 +36,35 @@ ready() ->
     Channel = persistent_term:get(?CHANNEL, none),
     mark("app", memory() ++ open(Channel, Copied)),
     _ = persistent_term:erase(?MODULE),
+    show_life(os:getenv("UNIBEAM_HEART")),
+    _ = hear_of_the_end(),
     case Copied of
         false -> ok;
         Line -> unibeam_resume:start(Line, Channel)
     end.
+
+%% Only where PID 1 watches the program (guest/watch.c).
+show_life(false) -> ok;
+show_life(Words) -> unibeam_heart:start(Words).
+
+%% SIGTERM stops the node as OTP's own handler does, but without a second of waiting (unibeam_stop.erl). A handler that
+%% somebody else has put there stays. This module is the new one, so that nothing is loaded at a start.
+hear_of_the_end() ->
+    gen_event:swap_handler(erl_signal_server, {erl_signal_handler, []}, {?MODULE, []}).
+
+init({[], error}) -> {error, not_there};
+init(_) -> {ok, []}.
+
+handle_event(sigterm, State) ->
+    _ = unibeam_stop:start(),
+    {ok, State};
+handle_event(Signal, State) ->
+    _ = erl_signal_handler:handle_event(Signal, State),
+    {ok, State}.
+
+handle_call(_Request, State) -> {ok, ok, State}.
+
+handle_info(_Message, State) -> {ok, State}.
 
 %% A machine that is to be copied opens nothing: each copy does, with a secret of its own.
 open(none, _Copied) ->

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from unibeam_nb.errors import ImageError
 
-WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng", "xen_netfront")
-"""What a guest needs of QEMU, Firecracker and Xen: the bus, the network card, and a source of random numbers."""
+WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng", "xen_netfront", "virtio_blk")
+"""What a guest needs of QEMU, Firecracker and Xen: the bus, the network card, a source of random numbers, a disk."""
 
 REQUIRED = ("virtio_pci", "virtio_net")
 """Those of them without which the machine has no network."""
 
-KEPT = (*WANTED, "virtio_blk", "virtio_console", "virtiofs", "vmw_vsock_virtio_transport", "erofs", "overlay",
+KEPT = (*WANTED, "virtio_console", "virtiofs", "vmw_vsock_virtio_transport", "erofs", "overlay",
         "ena", "gve", "hv_netvsc", "vmxnet3", "nvme", "xen_netfront", "xen_blkfront", "af_packet", "ipv6")
 """What is kept of a distribution's modules when a kernel goes into the store: what a machine may need."""
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.arms import CLOUDINIT, RESUME, Arm, parse_arm
 from unibeam_nb.errors import UsageError
-from unibeam_nb.lab.builds import Builds
+from unibeam_nb.lab.builds import Build, Builds
 from unibeam_nb.lab.words import parse_env, parse_port
+from unibeam_nb.manners import Manners
 from unibeam_nb.model import Probe
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, remove_tree
@@ -44,7 +45,8 @@ def absolute(user_data: str | None) -> str:
 
 def copied(arm: Arm, options: BootOptions) -> bool:
     """Whether another machine like this one comes from a snapshot: what is alone in its machine can be copied."""
-    alone = not (options.shell or options.dhcp or options.channel or options.user_data)
+    alone = not (options.shell or options.dhcp or options.channel or options.user_data or options.data
+                 or options.manners)
     return (arm.target, arm.runner) == ("linux", "qemu") and RESUME not in arm.extras and alone
 
 
@@ -55,13 +57,17 @@ class Running(Builds):
              accelerator: str = "auto", ports: tuple[str, ...] = (), http: str | None = None,
              until: str | None = None, deadline: float = 120.0, env: tuple[str, ...] = (),
              machine_name: str | None = None, resume: bool = False, dhcp: bool = False,
-             channel: bool = False, shell: bool = False, user_data: str | None = None) -> Machine:
+             channel: bool = False, shell: bool = False, user_data: str | None = None, data: str | None = None,
+             guard: int = 0, heart: int = 0, restarts: int = 0) -> Machine:
         """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given).
 
         With ``resume`` it is not booted but copied from a snapshot, which is taken where there is none yet. With
         ``channel`` it can be talked to (``eval``, ``reload``, ``top``). With ``shell`` an Erlang shell reads what is
         sent to it by :meth:`Machine.write`. ``user_data`` is a file of user data, or the address of some, which
-        an image that reads such (``cloudinit``) applies before the release starts.
+        an image that reads such (``cloudinit``) applies before the release starts. ``data`` is the size of the disk
+        that the program's home is on, such as ``64M``, or the file that is this disk; it is made on first use and
+        kept. ``guard``, ``heart`` and ``restarts`` say how the program is watched
+        (:class:`~unibeam_nb.manners.Manners`).
         """
         from unibeam_nb.machine import BootOptions
         from unibeam_nb.machine import boot as boot_machine
@@ -81,10 +87,23 @@ class Running(Builds):
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env), dhcp=dhcp,
-            channel=channel, shell=shell, user_data=absolute(user_data))
+            channel=channel, shell=shell, user_data=absolute(user_data), manners=Manners(guard, heart, restarts))
+        if data is not None:
+            options = dataclasses.replace(options, data=self._disk(build, chosen, data, machine_name or name))
         image = self._image(build, chosen.target, chosen.flavour, chosen.extras, chosen.runner)
         with step(f"{'Resuming' if RESUME in chosen.extras else 'Booting'} {name} as {chosen}"):
             return boot_machine(self.store, image, chosen.runner, options, name=machine_name or name)
+
+    def _disk(self, build: Build, arm: Arm, wanted: str, name: str) -> Path:
+        """The data disk of a machine, made where there is none."""
+        from unibeam_nb.image.tiny import is_tiny
+        from unibeam_nb.machine import data
+
+        kernel = build.kernel or ("tiny" if "tiny" in arm.extras else None)
+        if arm.runner == "qemu" and kernel is not None and is_tiny(kernel) and "block" not in kernel.split("+"):
+            raise UsageError(f"The kernel {kernel} can write to no disk.",
+                             f"Build {name} with --kernel {kernel}+block, or boot it on the distribution's kernel.")
+        return data.provide(self.store, wanted, name)
 
     def clone(self, name: str | Machine, *, machine_name: str | None = None) -> Machine:
         """Another machine like the one called ``name``, with the same options on ports of its own: a copy of its
@@ -94,6 +113,9 @@ class Running(Builds):
 
         record = (self.machine(name) if isinstance(name, str) else name).record
         options = record.options or BootOptions()
+        if options.data is not None:
+            raise UsageError(f"{record.name} has a data disk, which no other machine can have at the same time.",
+                             f"Boot another one: boot {record.image_name} --as NAME --data SIZE")
         arm = Arm.parse(record.arm)
         if copied(arm, options):
             arm = Arm.parse("+".join((arm.target, *arm.options, RESUME)) + f"@{arm.runner}")
@@ -122,13 +144,14 @@ class Running(Builds):
         """The last lines of a machine's console."""
         return "\n".join(self.machine(name).console.tail(lines))
 
-    def stop(self, name: str | None = None, *, all: bool = False) -> list[str]:
-        """Stop one machine, or all of them; returns one line each."""
+    def stop(self, name: str | None = None, *, all: bool = False, grace: float | None = None) -> list[str]:
+        """Stop one machine, or all of them; returns one line each. A program has ``grace`` seconds to end in good
+        order (:meth:`Machine.stop`)."""
         if (name is None) != all:
             raise UsageError("Say which machine to stop.", "Name one that 'ps' lists, or use --all.")
         chosen = list(self.ps()) if all else [self.machine(name or "")]
         for machine in chosen:
-            machine.stop()
+            machine.stop(grace=grace)
         return [f"Stopped {machine.name} ({machine.id})." for machine in chosen] or ["Nothing is running."]
 
     def clean(self, *, cache: bool = False) -> list[str]:

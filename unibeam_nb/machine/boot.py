@@ -15,7 +15,19 @@ from typing import IO
 from unibeam_nb import process
 from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import available, children, diagnose, door, ports, proc, registry, room, seed, snapshot
+from unibeam_nb.machine import (
+    available,
+    children,
+    data,
+    diagnose,
+    door,
+    ports,
+    proc,
+    registry,
+    room,
+    seed,
+    snapshot,
+)
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
@@ -65,6 +77,7 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
                          f"{', '.join(SHELL_RUNNERS)}.")
     if options.user_data:
         seed.refuse(image, arm, options.user_data)
+    _refuse_manners(arm, options)
     if runner == "qemu":
         room.refuse_too_little(image, options.mem_mb)
     with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
@@ -97,6 +110,20 @@ def _proved_kvm(store: Store, image: Image) -> str:
         raise MachineError(f"KVM does not work on this host: {found.reason}",
                            "Firecracker runs on nothing else. Use the runner qemu, which can emulate: --on qemu.")
     return found.name
+
+
+def _refuse_manners(arm: Arm, options: BootOptions) -> None:
+    """Raise UsageError for what only a virtual machine with our PID 1 can do, and not as a copy of another."""
+    for flag, wanted in (("--data", options.data), ("--guard, --heart or --restarts", options.manners)):
+        if not wanted:
+            continue
+        if arm.target != "linux" or arm.runner not in ("qemu", "uml"):
+            raise UsageError(f"{arm} takes no {flag}.", "Only a linux image does: boot it on qemu or uml.")
+        if RESUME in arm.extras:
+            raise UsageError(f"A copy takes no {flag}.", "Leave out --resume.")
+        if options.accelerator == ICOUNT and options.data:
+            raise UsageError("A machine whose instructions are counted takes no --data: its clock leaps while it waits "
+                             "for a disk.", "Leave out --data or --icount.")
 
 
 def _refuse_counting(arm: Arm, options: BootOptions) -> None:
@@ -149,6 +176,8 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
     with registry.locked(store):
         live = [m for m in (Machine(store, r, d) for r, d in registry.records(store)) if m.alive]
         chosen = _name(image.name if name is None else name, [m.name for m in live], explicit=name is not None)
+        if options.data is not None:
+            data.refuse_shared(options.data, {m.name: m.record.options.data for m in live if m.record.options})
         owners = {host: m.name for m in live if m.address == LOOPBACK
                   for host in (*m.ports.values(), m.channel) if host is not None}
         pairs = ports.settle(_wanted(image, options), arm, owners)

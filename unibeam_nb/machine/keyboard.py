@@ -22,8 +22,8 @@ PATIENCE = 5.0
 """Seconds for a program that is busy to make room for the line."""
 
 
-def send_line(directory: Path, line: str) -> None:
-    """Send ``line`` and a newline to the machine that lives in ``directory``.
+def send_line(directory: Path, line: str, patience: float = PATIENCE) -> None:
+    """Send ``line`` and a newline to the machine that lives in ``directory``, within ``patience`` seconds.
 
     Raises UsageError for more than one line, or one too long, and MachineError where nobody reads it.
     """
@@ -32,7 +32,7 @@ def send_line(directory: Path, line: str) -> None:
         raise UsageError("That is not a line that can be typed.", f"Send one line of at most {LONGEST} bytes.")
     handle = _open(directory)
     try:
-        ends = time.monotonic() + PATIENCE
+        ends = time.monotonic() + patience
         while data:
             if not select.select([], [handle], [], max(ends - time.monotonic(), 0.0))[1]:
                 raise MachineError("The machine does not read what is typed.", "Its program may be busy: try again.")

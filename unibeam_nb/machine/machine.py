@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import cgroup, children, firecracker, keyboard, qemu, registry, uml
+from unibeam_nb.machine import cgroup, children, farewell, firecracker, keyboard, qemu, registry, uml
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
@@ -183,20 +183,23 @@ class Machine:
             raise MachineError(f"{self.name} is not running.", "Only a machine that runs can be written to.")
         keyboard.send_line(self._directory, line)
 
-    def stop(self) -> None:
+    def stop(self, *, grace: float | None = None) -> None:
         """End it with everything that belongs to it, and forget it; its console stays readable in this object.
 
-        The program is asked first and killed a second later, or at once where the user stopped the work that
-        this is part of. Does nothing to one that is gone already. Raises MachineError when it does not end.
+        The program is asked first, so that it can stop its applications in order, and killed after ``grace`` seconds
+        (farewell.GRACE, proc.GRACE); a virtual machine is not asked where that is 0. Where the user stopped the work
+        that this is part of, it is killed at once. Does nothing to one that is gone already. Raises MachineError when
+        it does not end.
         """
         with shielded():
-            self._stop()
+            self._stop(grace)
 
-    def _stop(self) -> None:
+    def _stop(self, grace: float | None) -> None:
         process = self._record.process
         if not self._directory.exists():
             return
         if process is not None:
+            farewell.ask(self._record, self._directory, grace, lambda: children.reap(process.pid))
             gone = runner_of(self._record).halt(self._store, self._record, self._directory,
                                                 lambda: children.reap(process.pid))
             if not gone:

@@ -10,6 +10,7 @@ from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.machine.door import Door
 from unibeam_nb.machine.link import LOOPBACK, link_of
+from unibeam_nb.manners import UNWATCHED, Manners
 from unibeam_nb.model import ACCELERATORS, PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
 
@@ -36,7 +37,8 @@ class BootOptions:
     from ``spawn``. ``env`` is added to the program's environment. ``mem_mb`` is in MiB, as QEMU counts.
     With ``dhcp`` a virtual machine asks for its address. With ``channel`` the running program can be talked to
     (guest/unibeam_channel.erl). With ``shell`` the program's standard input is the console, and an Erlang shell reads
-    it. ``user_data`` is a file of user data, or the address of some (guest/unibeam_cloud.erl).
+    it. ``user_data`` is a file of user data, or the address of some (guest/unibeam_cloud.erl). ``data`` is a disk that
+    the program's home is on (machine/data.py). ``manners`` say how a virtual machine watches its program.
     Raises UsageError when a value makes no sense.
     """
 
@@ -52,6 +54,8 @@ class BootOptions:
     channel: bool = False
     shell: bool = False
     user_data: str = ""
+    data: Path | None = None
+    manners: Manners = UNWATCHED
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:
@@ -113,6 +117,11 @@ class Seat:
     def forwarded(self) -> tuple[tuple[int, int], ...]:
         """The ports that a machine with a network of its own is reached by: its program's, and its channel's."""
         return self.ports if self.door is None else (*self.ports, (self.door.host, self.door.guest))
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What a machine's PID 1 is told besides."""
+        return (*(("unibeam.data",) if self.options.data else ()), *self.options.manners.words())
 
     @property
     def private(self) -> dict[str, str]:

@@ -44,7 +44,7 @@ def prepare(seat: Seat) -> Start:
                   tsc.tsc_khz(seat.store) if emulated else None,
                   "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
                   seat.door.guest if seat.door else None, root, options.shell,
-                  disk, "" if disk else options.user_data)
+                  disk, "" if disk else options.user_data, options.data, seat.told)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

@@ -31,23 +31,22 @@ CARDS = {"pci": ("-device", "virtio-net-pci,netdev=net,romfile="),
          "mmio": ("-global", "virtio-mmio.force-legacy=false", "-device", "virtio-net-device,netdev=net")}
 """The network card on each platform."""
 
-DISKS = {"pci": "virtio-blk-pci,drive=root", "mmio": "virtio-blk-device,drive=root"}
-"""The disk that holds the root, on each platform; it is named after the card."""
+DISKS = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
+"""A disk on each platform. They are named after the card, the one with the root first."""
 
 SYNCHRONOUS = {"pci": "virtio-pci.ioeventfd=off", "mmio": "virtio-mmio.ioeventfd=off"}
 """What has a device answer on the thread of the processor that asks it."""
 
-WORDS = {"pci": (), "mmio": ("reboot=t", "virtio_mmio.device=512@0xfeb00e00:12", "unibeam.off=reboot")}
+WORDS = {"pci": (), "mmio": ("reboot=t", "unibeam.off=reboot")}
 """What the kernel has to be told on each platform. A machine without ACPI cannot be switched off, so it is reset, by
-a triple fault, and ``-no-reboot`` ends QEMU. The first device sits on microvm's last transport of eight: 512 bytes
-from 0xfeb00000 + 7 * 512, interrupt 5 + 7 (QEMU's hw/i386/microvm.c and include/hw/i386/microvm.h)."""
+a triple fault, and ``-no-reboot`` ends QEMU."""
 
-ROOT_WORDS = {"pci": (), "mmio": ("virtio_mmio.device=512@0xfeb00c00:11",)}
-"""What the kernel is told in addition where there is a disk: on microvm the second device from the end."""
+TRANSPORTS, FIRST_TRANSPORT, FIRST_INTERRUPT = 8, 0xfeb00000, 5
+"""Where microvm has its devices, 512 bytes each: the first that is named sits on the last of them (QEMU's
+hw/i386/microvm.c and include/hw/i386/microvm.h)."""
 
-SEEDS = {"pci": "virtio-blk-pci,drive=seed", "mmio": "virtio-blk-device,drive=seed"}
-SEED_WORDS = {"pci": (), "mmio": ("virtio_mmio.device=512@0xfeb00a00:10",)}
-"""The disk with user data, likewise; it is the third device, behind the root's."""
+DATA = "unibeam-data"
+"""The serial number of the disk with the program's data."""
 
 READ_ONLY_ROOT = ("root=/dev/vda", "rootfstype=erofs", "ro", "init=/init")
 
@@ -86,7 +85,7 @@ class Guest:
     that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
     its address. ``channel`` is the port inside at which the program is to be talked to; PID 1 asks for its secret on
     the console. With ``shell`` the program reads the console. ``seed`` is a disk with user data, ``user_data`` an
-    address of some.
+    address of some. ``data`` is a disk that the program may write to. ``more`` is what PID 1 is told besides.
     """
 
     kernel: Path
@@ -106,6 +105,8 @@ class Guest:
     shell: bool = False
     seed: Path | None = None
     user_data: str = ""
+    data: Path | None = None
+    more: tuple[str, ...] = ()
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -115,17 +116,23 @@ def kernel_command_line(guest: Guest) -> str:
     turns into the end of QEMU.
     """
     address = DHCP if guest.dhcp else GUEST_ADDRESS
-    disk = (*ROOT_WORDS[guest.platform], *READ_ONLY_ROOT) if guest.root else ()
-    seed = SEED_WORDS[guest.platform] if guest.seed else ()
-    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *disk, *seed, *_clock_words(guest),
+    root = READ_ONLY_ROOT if guest.root else ()
+    words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_places(guest), *root, *_clock_words(guest),
              *([f"ds=nocloud;s={guest.user_data}"] if guest.user_data else []),
              *(["unibeam.snapshot"] if guest.snapshot else []), *(["unibeam.input"] if guest.shell else []),
-             *told(guest.nonce, guest.variables, address, guest.channel)]
+             *told(guest.nonce, guest.variables, address, guest.channel), *guest.more]
     line = " ".join(words)
     if len(line) > LONGEST_CMDLINE:
         raise UsageError(f"The environment makes a kernel command line of {len(line)} bytes.",
                          f"Linux reads {LONGEST_CMDLINE}: pass less with --env.")
     return line
+
+
+def _places(guest: Guest) -> tuple[str, ...]:
+    """Where the devices are, on the platform that does not tell: the card, and each disk."""
+    count = 1 + sum(disk is not None for disk in (guest.root, guest.seed, guest.data))
+    return tuple(f"virtio_mmio.device=512@{FIRST_TRANSPORT + 512 * place:#x}:{FIRST_INTERRUPT + place}"
+                 for place in reversed(range(TRANSPORTS - count, TRANSPORTS)) if guest.platform == "mmio")
 
 
 def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | Link | None = GUEST_ADDRESS,
@@ -177,7 +184,8 @@ def arguments(guest: Guest) -> tuple[str, ...]:
     return (*common(machine, "max", guest.vcpus, guest.mem_mb, _ram(guest)),
             *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
             *network(guest.ports), *CARDS[guest.platform], *(_disk(guest, guest.root) if guest.root else ()),
-            *(seed_disk(guest.seed, SEEDS[guest.platform]) if guest.seed else ()),
+            *(seed_disk(guest.seed, guest.platform) if guest.seed else ()),
+            *(data_disk(guest.data, guest.platform) if guest.data else ()),
             *(("-icount", "shift=0,sleep=off") if counted else ()),
             "-kernel", str(guest.kernel), *(("-initrd", str(guest.initramfs)) if guest.initramfs else ()),
             "-append", kernel_command_line(guest))
@@ -194,13 +202,21 @@ def _disk(guest: Guest, root: Path) -> tuple[str, ...]:
     counted = guest.accelerator == ICOUNT
     node = f"driver=file,node-name=root,read-only=on,locking=off{',aio=io_uring' if counted else ''},filename={name}"
     return ("-blockdev", node, *(("-global", SYNCHRONOUS[guest.platform]) if counted else ()),
-            "-device", DISKS[guest.platform])
+            "-device", f"{DISKS[guest.platform]},drive=root")
 
 
-def seed_disk(path: Path, device: str) -> tuple[str, ...]:
-    """The disk with user data, as this device."""
+def data_disk(path: Path, platform: str) -> tuple[str, ...]:
+    """The disk with the program's data. QEMU locks the file, so that no other machine gets it meanwhile. What the
+    guest has flushed is in the host's page cache at least, which outlives a QEMU that is killed."""
+    return ("-blockdev", f"driver=file,node-name=data,discard=unmap,filename={str(path).replace(',', ',,')}",
+            "-device", f"{DISKS[platform]},drive=data,serial={DATA}")
+
+
+def seed_disk(path: Path, platform: str) -> tuple[str, ...]:
+    """The disk with user data."""
     name = str(path).replace(",", ",,")
-    return ("-blockdev", f"driver=file,node-name=seed,read-only=on,filename={name}", "-device", device)
+    return ("-blockdev", f"driver=file,node-name=seed,read-only=on,filename={name}",
+            "-device", f"{DISKS[platform]},drive=seed")
 
 
 def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def _take(place: Path, seat: Seat, here: Facts, boot: Callable[[Snapshot], Machi
         _freeze(machine, seat.options.deadline)
         saved = _save(machine, seat.options.deadline)
     finally:
-        machine.stop()
+        machine.stop(grace=0)
     state.touch(mode=0o600)
     state.write_bytes(saved)
     manifest = Manifest(here, _content(ram), _content(state))

@@ -32,11 +32,11 @@ def prepare(seat: Seat) -> Start:
     with (seat.directory / OUTPUT).open("wb") as log:
         network = slirp.connect(seat.directory, seat.forwarded, GUEST_ADDRESS, log)
     try:
-        console = None if seat.door is None else _input(seat.directory / CONSOLE_INPUT)
+        console = _input(seat.directory / CONSOLE_INPUT)
         guest = Guest(image.file("initramfs").resolve(), seat.nonce, options.mem_mb, network.frames, console,
-                      tuple(seat.variables.items()), seat.door.guest if seat.door else None)
+                      tuple(seat.variables.items()), seat.door.guest if seat.door else None, options.data, seat.told)
         return Start((str(image.file("kernel").resolve()), *arguments(guest)), CONSOLE, (("TMPDIR", str(place)),),
-                     passes=(network.frames, network.leash, *(() if console is None else (console,))))
+                     passes=(network.frames, network.leash, console))
     except BaseException:
         network.close()
         raise

@@ -15,7 +15,8 @@ HOME = "uml"
 @dataclass(frozen=True)
 class Guest:
     """What User-mode Linux is asked to boot. ``frames`` is the file descriptor of its network, where it has one,
-    ``console`` that which its console reads, and ``channel`` the port at which its program is to be talked to."""
+    ``console`` that which its console reads, and ``channel`` the port at which its program is to be talked to. ``data``
+    is a disk that the program may write to, ``more`` what PID 1 is told besides."""
 
     initramfs: Path
     nonce: str
@@ -24,18 +25,22 @@ class Guest:
     console: int | None = None
     variables: tuple[tuple[str, str], ...] = ()
     channel: int | None = None
+    data: Path | None = None
+    more: tuple[str, ...] = ()
 
 
 def arguments(guest: Guest) -> tuple[str, ...]:
     """The words after the kernel's name. Raises UsageError for what a command line cannot carry.
 
-    - The console is standard output and takes no input but what answers PID 1; no terminal emulator is
+    - The console is standard output and takes no input but what PID 1 is told; no terminal emulator is
       started for the others.
     - ``noreboot`` with ``panic=-1`` ends the process when the kernel panics.
     - ``lsm=`` leaves security modules out that a distribution's kernel starts and one program has no use for.
     """
     network = () if guest.frames is None else (f"vec0:transport=fd,fd={guest.frames}",)
+    disk = () if guest.data is None else (f"ubd0={guest.data}",)
     console = "null" if guest.console is None else f"fd:{guest.console}"
     return (f"mem={guest.mem_mb}M", f"umid={HOME}", "uml_dir=.", "con=null", f"con0={console},fd:1", "ssl=null",
-            f"initrd={guest.initramfs}", *network, "console=tty0", "quiet", "panic=-1", "noreboot", "lsm=lockdown",
-            *told(guest.nonce, guest.variables, address=GUEST_ADDRESS if network else None, channel=guest.channel))
+            f"initrd={guest.initramfs}", *disk, *network, "console=tty0", "quiet", "panic=-1", "noreboot",
+            "lsm=lockdown", *told(guest.nonce, guest.variables, GUEST_ADDRESS if network else None, guest.channel),
+            *guest.more)

@@ -76,6 +76,13 @@ _WAIT = (Option(("--wait",), "let the cell wait for the end (as it does unless %
                 kind="switch"),
          Option(("--no-wait",), "return a Job at once: await it, ask for its result(), or cancel() it", kind="switch"))
 
+_MANNERS = (
+    Option(("--guard",), "the program must have started all its applications within so many seconds", "SECONDS",
+           "count"),
+    Option(("--heart",), "the program must show a sign of life at least every so many seconds", "SECONDS", "count"),
+    Option(("--restarts",), "how often a program that ends badly, hangs or does not come up is started again", "N",
+           "count"))
+
 BUILD = Command(
     "build", "turn a cell, a file, a project or a release into a release and its images",
     (Positional("name", "what to call it", required=True, completes="names"),),
@@ -141,9 +148,13 @@ BOOT = Command(
             kind="switch"),
      Option(("--user-data",), "a #cloud-config that the machine applies before its program starts: a file, or the "
             "address http://ADDRESS/ where user-data lies", "FILE", completes="files"),
+     Option(("--data",), "keep what the program writes to its home on a disk, which is made on first use: a SIZE such "
+            "as 64M, or a FILE", "SIZE|FILE", completes="files"),
+     *_MANNERS,
      *_WAIT),
-    examples=("boot hello --mem 128 --http /", "boot hello --channel",
-              "boot hello --resume --http /", "boot hello --user-data node.yaml", "boot hello --on oci+slim@podman"))
+    examples=("boot hello --mem 128 --http /", "boot hello --channel", "boot hello --resume --http /",
+              "boot hello --user-data node.yaml", "boot hello --data 64M --heart 10 --restarts 3",
+              "boot hello --on oci+slim@podman"))
 
 BENCH = Command(
     "bench", "measure arms against each other in randomised blocks",
@@ -302,7 +313,9 @@ DASHBOARD = Command(
 STOP = Command(
     "stop", "stop a machine",
     (Positional("machine", "a machine's name or the start of its id", completes="machines"),),
-    (Option(("--all",), "stop every machine", kind="switch"),), examples=("stop hello", "stop --all"))
+    (Option(("--all",), "stop every machine", kind="switch"),
+     Option(("--grace",), "how long it may take to stop in good order before it is killed", "SECONDS", "number")),
+    examples=("stop hello", "stop --all", "stop shop --grace 60"))
 
 CLEAN = Command(
     "clean", "stop and remove everything that runs or was left behind", (),

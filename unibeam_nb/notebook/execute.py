@@ -121,7 +121,9 @@ def _boot(lab: Lab, given: _Given) -> Any:
         accelerator=_accelerator(given), ports=given.many("port"), http=given.text("http"),
         until=given.text("until"), deadline=given.value("deadline"), env=given.many("env"),
         machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"),
-        channel=given.switch("channel"), shell=given.switch("shell"), user_data=given.text("user_data"))
+        channel=given.switch("channel"), shell=given.switch("shell"), user_data=given.text("user_data"),
+        data=given.text("data"), guard=given.value("guard", 0), heart=given.value("heart", 0),
+        restarts=given.value("restarts", 0))
 
 
 def _accelerator(given: _Given) -> str:
@@ -397,7 +399,8 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "reload": _reload,
     "top": lambda lab, given: lab.top(given.required("machine"), by=given.value("by", "memory"),
                                       count=given.value("lines", 15), seconds=given.value("seconds", 0.5)),
-    "stop": lambda lab, given: Lines(tuple(lab.stop(given.text("machine"), all=given.switch("all")))),
+    "stop": lambda lab, given: Lines(tuple(lab.stop(given.text("machine"), all=given.switch("all"),
+                                                      grace=given.value("grace")))),
     "clean": lambda lab, given: Lines(tuple(lab.clean(cache=given.switch("cache")))),
     "doctor": lambda lab, given: lab.doctor(prove=given.switch("prove")),
     "kernel": _kernel,

@@ -16,7 +16,7 @@ from unibeam_nb.store import Store, digest
 
 GUEST = Path(__file__).parent.parent / "guest"
 AGENT_SOURCES = ("unibeam_agent.erl", "unibeam_cell.erl", "unibeam_channel.erl", "unibeam_epmd.erl",
-                 "unibeam_resume.erl")
+                 "unibeam_heart.erl", "unibeam_resume.erl", "unibeam_stop.erl")
 AGENT_APP = "unibeam_agent-1"
 
 DETERMINISTIC = {"ERL_COMPILER_OPTIONS": "deterministic"}

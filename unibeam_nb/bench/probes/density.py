@@ -47,7 +47,7 @@ class Copied(Protocol):
     def alive(self) -> bool: ...
     def memory(self) -> Memory: ...
     def processes(self) -> Sequence[ProcessId]: ...
-    def stop(self) -> Any: ...
+    def stop(self, *, grace: float | None = None) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def end(machines: Sequence[Copied]) -> None:
 def _stop(machine: Copied) -> str:
     """Stop one; what went wrong, or nothing."""
     try:
-        machine.stop()
+        machine.stop(grace=0)
     except UnibeamError as error:
         return str(error)
     return ""
