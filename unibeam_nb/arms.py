@@ -118,7 +118,7 @@ RUNNERS_OF: Mapping[str, tuple[str, ...]] = {
 
 OPTIONS_OF: Mapping[str, tuple[str, ...]] = {
     "linux": ("tiny", "small", INITRAMFS, "shake", "lean", CLOUDINIT, PV, RESUME),
-    "disk": ("shake", "lean"),
+    "disk": ("bios", "tiny", "small", "shake", "lean"),
     "osv": ("shake",),
     "oci": ("shake", "lean", BRIDGE, RESTORE),
     "release": ("shake", "lean")}

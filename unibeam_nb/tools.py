@@ -53,6 +53,7 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
     Tool("runsc", (), "running oci images in gVisor's own kernel",
          elsewhere="see https://gvisor.dev/docs/user_guide/install/"),
     Tool("mmdebstrap", ("mmdebstrap",), "the Debian root of the slim and full oci flavours"),
+    Tool("grub-mkimage", ("grub-common", "grub-pc-bin"), "disks that a BIOS starts"),
     Tool("sgdisk", ("gdisk",), "checking the disks we write"),
     Tool("qemu-img", ("qemu-utils",), "disks in the formats of others"),
     Tool("mkfs.ext4", ("e2fsprogs",), "making data disks", ("-V",)),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from unibeam_nb import process, tools
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import ImageError, UsageError
 from unibeam_nb.image.disk import BOOT_FILE, COMMAND_LINE, build_disk
 from unibeam_nb.image.formats import fat, gpt, pe
@@ -42,6 +45,15 @@ def test_a_firmware_boots_the_disk_and_it_answers(lab: Lab, build: Build) -> Non
     machine.stop()
 
 
+def test_a_bios_boots_it_too_and_its_tables_are_flawless(lab: Lab, build: Build) -> None:
+    machine = lab.boot("disk-hello", arm="disk+bios@qemu", http="/", deadline=120)
+    assert "BdsDxe" not in machine.console.text()  # What UEFI firmware says first.
+    machine.stop()
+    disk = lab.image(build, Arm.parse("disk+bios@qemu")).file("disk")
+    assert "No problems found." in process.run([tools.find("sgdisk"), "-v", disk]).stdout
+    assert [p.name for p in gpt.read(disk.read_bytes())] == ["EFI system", "BIOS boot"]
+
+
 def test_the_disk_is_flawless_and_holds_what_it_should(build: Build, fresh_store: Store, store: Store) -> None:
     image = build.images[0]
     disk = image.file("disk").read_bytes()
@@ -58,10 +70,10 @@ def test_the_disk_is_flawless_and_holds_what_it_should(build: Build, fresh_store
     assert again.sha256 == image.sha256
 
 
-def test_what_a_disk_cannot_carry_is_refused(lab: Lab, build: Build) -> None:
+def test_what_a_disk_cannot_carry_is_refused(lab: Lab, build: Build, store: Store) -> None:
     with pytest.raises(UsageError) as caught:
         lab.boot("disk-hello", arm="disk@qemu", env=("A=b",))
     assert str(caught.value.message) == "disk@qemu takes no --env: a disk holds its command line."
     with pytest.raises(ImageError) as kernel:
-        lab.build("disk-hello", text=HELLO, target="disk", kernel="tiny")
+        build_disk(store, build.release, dataclasses.replace(stock_kernel(store), name="odd", path=Path("/bin/true")))
     assert str(kernel.value.message).endswith("cannot be started by a UEFI firmware (CONFIG_EFI_STUB).")

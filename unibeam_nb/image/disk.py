@@ -1,10 +1,10 @@
 """The ``disk`` target: one file that a firmware boots, for clouds and hypervisors that take nothing else.
 
-The disk has one partition, the EFI system partition, and in it one executable: a stub with kernel, initramfs and
-command line as its sections (the UAPI Group's "Unified Kernel Image"). A UEFI firmware starts ``EFI/BOOT/BOOTX64.EFI``
-without being told to. Nothing on the disk is read or written afterwards: the release runs from memory, as in a
-``linux`` image, with the network drivers of the platforms that it may meet. It reads user data
-where a platform has some.
+The disk has an EFI system partition, and in it one executable: a stub with kernel, initramfs and command line as its
+sections (the UAPI Group's "Unified Kernel Image"). A UEFI firmware starts ``EFI/BOOT/BOOTX64.EFI`` without being told
+to; with the option ``bios`` so does a BIOS (:mod:`.bios`). Nothing on the disk is read or written afterwards: the
+release runs from memory, as in a ``linux`` image, with the network drivers of the platforms that it may meet. It reads
+user data where a platform has some.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError
-from unibeam_nb.image import cloud, contents, kmod, root
+from unibeam_nb.image import bios, cloud, contents, drivers, kmod, root
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import fat, gpt, pe
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -46,7 +46,7 @@ def build_disk(store: Store, release: Release, kernel: Kernel | None = None, opt
     kernel = kernel or stock_kernel(store)
     if not starts_by_efi(kernel.path):
         raise ImageError(f"The kernel {kernel.name} cannot be started by a UEFI firmware (CONFIG_EFI_STUB).",
-                         "Use the distribution's kernel, or build one: kernel build tiny --with efi,pci.")
+                         "Use the distribution's kernel, or one that is compiled for it: --on disk+tiny@qemu.")
     stub = efi_stub()
     compression = COMPRESSION if COMPRESSION in kernel.unpacks else kernel.unpacks[0]
     libraries, init = root.release_libraries(release), compiled_init(store)
@@ -56,14 +56,16 @@ def build_disk(store: Store, release: Release, kernel: Kernel | None = None, opt
               "command line": COMMAND_LINE, "compression": compression,
               "packer": library_versions(*packers(compression)),
               "modules": [[module.name, digest(module.data)] for module in modules],
-              "libraries": {path: digest_file(source) for path, source in libraries.items()}}
+              "libraries": {path: digest_file(source) for path, source in libraries.items()},
+              "grub": digest(bios.core_image("")) if bios.BIOS in options else None}
 
     def fill(place: Path, key: str) -> Image:
         whole = compose(release, libraries, init, modules, extras)
         with step("Packing the initramfs"):
             pack(store, place / "initramfs", whole, compression)
         with step("Writing the disk"):
-            used = write_disk(place / "disk", stub.read_bytes(), kernel.path, place / "initramfs", COMMAND_LINE)
+            used = write_disk(place / "disk", stub.read_bytes(), kernel.path, place / "initramfs", COMMAND_LINE,
+                              by_bios=bios.BIOS in options)
         (place / "initramfs").unlink()
         sizes = (Part("efi stub", stub.stat().st_size), Part("linux kernel", kernel.path.stat().st_size), *parts(whole))
         contents.write(place, (contents.item("stub", "efi stub", stub.read_bytes()),
@@ -93,33 +95,52 @@ def starts_by_efi(kernel: Path) -> bool:
 
 
 def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
-    """The drivers that go into the image, in load order."""
+    """The drivers that go into the image, in load order. Says which platforms then have no network."""
+    missing = drivers.missing(kernel, DRIVERS)
+    absent = sorted({DRIVERS[name] for name in missing} - {DRIVERS[name] for name in DRIVERS if name not in missing})
+    if absent:
+        note(f"The kernel {kernel.name} has no network driver for {', '.join(absent)}.")
     if kernel.modules is None:
         return ()
     modules = kmod.Modules(kernel.modules)
-    missing = modules.missing(tuple(DRIVERS))
-    absent = sorted({DRIVERS[name] for name in missing} - {DRIVERS[name] for name in DRIVERS if name not in missing})
-    if absent:
-        note(f"The kernel {kernel.version} has no network driver for {', '.join(absent)}.")
     return modules.closure(name for name in (*DRIVERS, *cloud.DRIVERS) if not modules.missing((name,)))
 
 
-def write_disk(path: Path, stub: bytes, kernel: Path, initramfs: Path, command_line: str) -> int:
+def write_disk(path: Path, stub: bytes, kernel: Path, initramfs: Path, command_line: str, *,
+               by_bios: bool = False) -> int:
     """Write the disk and return how many of its bytes are used. What is not, is a hole in the file."""
     executable = b"".join(pe.with_sections(stub, [
         (".osrel", root.CONFIGURATION["etc/os-release"].encode()), (".cmdline", command_line.encode() + b"\0"),
         (".linux", kernel.read_bytes()), (".initrd", initramfs.read_bytes())]))
     identity = digest(executable)
     files = {BOOT_FILE: executable}
-    table = gpt.lay_out([(gpt.EFI_SYSTEM, "EFI system", fat.size_of(files))], identity)
+    wanted = [(gpt.EFI_SYSTEM, "EFI system", fat.size_of(files))]
+    if by_bios:
+        wanted.append((gpt.BIOS_BOOT, "BIOS boot", bios.CORE_BYTES))
+    table, code, core = gpt.lay_out(wanted, identity), b"", b""
+    if by_bios:
+        at = table.partitions[0].offset + fat.offset_of(files, BOOT_FILE)
+        code, core = bios.placed(bios.core_image(_commands(executable, at, command_line)), table.partitions[1].first)
+        table = gpt.lay_out(wanted, identity, code)
     with path.open("wb") as disk:
         disk.write(table.head)
         disk.seek(table.partitions[0].offset)
         _sparsely(disk, fat.write(files, LABEL, int(identity[:8], 16)))
+        if by_bios:
+            disk.seek(table.partitions[1].offset)
+            disk.write(core)
         disk.truncate(table.blocks * gpt.BLOCK)
         disk.seek(table.blocks * gpt.BLOCK - len(table.tail))
         disk.write(table.tail)
-    return len(executable)
+    return len(executable) + len(code) + len(core)
+
+
+def _commands(executable: bytes, at: int, command_line: str) -> str:
+    """What a BIOS's loader is told: kernel and initramfs are sections of the executable at byte ``at`` of the disk."""
+    kernel, initramfs = (next(s for s in pe.read(executable).sections if s.name == name)
+                         for name in (".linux", ".initrd"))
+    return bios.commands(bios.extent(at + kernel.offset, kernel.size),
+                         bios.extent(at + initramfs.offset, initramfs.size), command_line)
 
 
 def _sparsely(disk: io.BufferedWriter, pieces: Iterable[bytes]) -> None:

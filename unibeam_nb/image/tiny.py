@@ -22,8 +22,11 @@ FRAGMENTS = Path(__file__).parent / "kernel_options"
 PROFILES = ("boot", "size")
 """What a kernel is made for: to be ready soonest, or to have the fewest bytes."""
 
-OPTIONS = ("block", "efi", "ipv6", "pci", "smp", "xen")
+OPTIONS = ("block", "clouds", "efi", "ipv6", "pci", "smp", "xen")
 """What can be had on top, beside any CONFIG_NAME=value."""
+
+USUAL = {"linux": "tiny", "disk": "tiny+clouds+efi+pci+smp"}
+"""The tiny kernel of each target, where none is named."""
 
 COMPRESSIONS = {"boot": ("lz4", "zstd", "xz", "none"), "size": ("lz4", "xz", "none")}
 """How an initramfs may be packed for the kernels of each profile."""
@@ -35,7 +38,7 @@ TARGETS = {"boot": "vmlinux", "size": "bzImage"}
 """What is compiled for each profile: one that is entered directly (:mod:`.vmlinux`), or one that unpacks itself. A
 firmware takes only the latter."""
 
-OBJECTS = {"": 790, "block": 160, "efi": 190, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
+OBJECTS = {"": 790, "block": 160, "clouds": 420, "efi": 190, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
 """About how many files are compiled, for the progress bar: of the smallest kernel, and more for each option."""
 
 LAYOUT = 1
@@ -55,6 +58,12 @@ def is_tiny(name: str) -> bool:
 def profiled(name: str, optimise: str) -> str:
     """The name of the kernel with the same options in another profile."""
     return name.replace("tiny-size", "tiny").replace("tiny", "tiny-size" if optimise == "size" else "tiny", 1)
+
+
+def for_target(name: str, target: str) -> str:
+    """The name of the tiny kernel that ``name`` means for a target: ``tiny`` alone is the usual one."""
+    plain = name in ("tiny", "tiny-size")
+    return profiled(USUAL[target], "size" if name == "tiny-size" else "boot") if plain and target in USUAL else name
 
 
 def name_of(optimise: str, extras: Iterable[str]) -> str:

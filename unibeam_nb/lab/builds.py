@@ -114,16 +114,22 @@ class Builds:
         release = self.on_erts(release, "lean" if "lean" in options else None)
         if target == "osv":
             return build_image(self.store, release, target, kernel=self._osv(build.kernel), options=options)
-        if target == "disk":
-            return build_image(self.store, release, target, kernel=self._kernel(build.kernel), options=options)
-        if target != "linux":
+        if target in ("oci", "release"):
             return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
-        small = "small" in options
-        kernel = self._tiny(build.kernel, small) if "tiny" in options else self._kernel(build.kernel, runner)
+        kernel = self.kernel_of(build, target, options, runner)
+        if target == "disk":
+            return build_image(self.store, release, target, kernel=kernel, options=options)
         image = build_image(self.store, release, target, flavour, kernel=kernel,
                             options=tuple(word for word in options if word not in (RESUME, PV)),
-                            compression="xz" if small else build.compression)
+                            compression="xz" if "small" in options else build.compression)
         return dataclasses.replace(image, options=options)  # These two are how it is started, not what it is.
+
+    def kernel_of(self, build: Build, target: str, options: tuple[str, ...],
+                  runner: str | None = None) -> Kernel | None:
+        """The kernel of an arm with a kernel of Linux; None is the stock one."""
+        if "tiny" in options:
+            return self._tiny(build.kernel, "small" in options, target)
+        return self._kernel(build.kernel, runner, target)
 
     def _osv(self, wanted: str | None) -> Kernel:
         """The OSv kernel of an arm: the one the build was made with where that is one, else the newest."""
@@ -153,18 +159,19 @@ class Builds:
         swap.refuse_native_code(release)  # Said before the minutes that a first build takes.
         return swap.with_erts(self.store, release, lean.build_lean(self.store, release.otp))
 
-    def _tiny(self, wanted: str | None, small: bool) -> Kernel:
-        """The tiny kernel of an arm: the one the build was made with where that is tiny, else the plain one."""
-        from unibeam_nb.image.tiny import is_tiny, profiled, tiny_from_name
+    def _tiny(self, wanted: str | None, small: bool, target: str) -> Kernel:
+        """The tiny kernel of an arm: the one the build was made with where that is tiny, else the usual one for its
+        target."""
+        from unibeam_nb.image.tiny import for_target, is_tiny, profiled, tiny_from_name
 
-        name = wanted if wanted is not None and is_tiny(wanted) else "tiny"
+        name = for_target(wanted if wanted is not None and is_tiny(wanted) else "tiny", target)
         return tiny_from_name(self.store, profiled(name, "size") if small else name)
 
-    def _kernel(self, wanted: str | None, runner: str | None = None) -> Kernel | None:
+    def _kernel(self, wanted: str | None, runner: str | None = None, target: str = "linux") -> Kernel | None:
         """The kernel called ``wanted``: a file, or the name of one that is known; None means the stock one.
         Whatever is wanted, a runner may have a kernel of its own."""
         from unibeam_nb.image.kernels import kernel_from_path, known_kernels
-        from unibeam_nb.image.tiny import is_tiny, tiny_from_name
+        from unibeam_nb.image.tiny import for_target, is_tiny, tiny_from_name
 
         if runner == "uml":
             from unibeam_nb.image.uml import uml_kernel
@@ -172,6 +179,7 @@ class Builds:
             return uml_kernel()
         if wanted is None or wanted == "stock":
             return None
+        wanted = for_target(wanted, target)
         known = {kernel.name: kernel for kernel in known_kernels(self.store)}
         if wanted in known:
             return known[wanted]

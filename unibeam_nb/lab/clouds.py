@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.lab.builds import Build, Builds
 from unibeam_nb.progress import note
@@ -30,11 +31,12 @@ class Emitted:
 class Clouds(Builds):
     """The Lab's half that speaks to other platforms."""
 
-    def emit(self, name: str, kind: str, output: Path | None = None, *, mem_mb: int = 256,
-             vcpus: int = 1) -> Emitted:
+    def emit(self, name: str, kind: str, output: Path | None = None, *, arm: str | None = None,
+             mem_mb: int = 256, vcpus: int = 1) -> Emitted:
         """What the platform or format ``kind`` takes of ``name`` (``image/emit.py`` lists them).
 
-        A disk is written to ``output``, or to ``NAME.ENDING`` here; a text only where ``output`` is given. Raises
+        ``arm`` names the image that is meant, else it is the usual one. A disk is written to ``output``, or to
+        ``NAME.ENDING`` here; a text only where ``output`` is given. Raises
         UsageError for another kind or a kernel that the platform cannot start, ImageError, ToolMissing.
         """
         from unibeam_nb.image import convert, emit
@@ -43,7 +45,7 @@ class Clouds(Builds):
             raise UsageError(f"{kind!r} is nothing that an image can be emitted as.",
                              f"It can be {', '.join(emit.TARGETS)}.")
         build = self.named(name)
-        image = self._suitable(build, emit.TARGETS[kind])
+        image = self._suitable(build, kind, emit.TARGETS[kind], arm)
         if kind in emit.DISKS:
             output = (output or Path(f"{name}.{emit.DISKS[kind]}")).expanduser()
             return Emitted(name, kind, path=convert.convert(image.file("disk"), kind, output, image.sha256))
@@ -57,7 +59,8 @@ class Clouds(Builds):
                 write_atomically(output, text)
         return Emitted(name, kind, text, output)
 
-    def publish(self, name: str, cloud: str = "aws", *, region: str | None = None, yes: bool = False) -> Publication:
+    def publish(self, name: str, cloud: str = "aws", *, region: str | None = None, arm: str | None = None,
+                yes: bool = False) -> Publication:
         """Make ``name`` an image of a cloud: an AMI at AWS. Without ``yes`` nothing is sent or asked, and what would be
         is returned. A call that failed in the middle is gone on with by the next one."""
         from unibeam_nb.image import ami
@@ -66,7 +69,7 @@ class Clouds(Builds):
             raise UsageError(f"{cloud!r} is not a cloud that images are published to.", "It can be aws; others take "
                              "what 'emit NAME --as gce|azure|vmware|proxmox' tells.")
         build = self.named(name)
-        image = self._suitable(build, ("disk",))
+        image = self._suitable(build, cloud, ("disk",), arm)
         where = ami.region_of(region)
         if lacks := self._lacks(build, image, "ena"):
             note(f"The disk image of {name} has no network driver for AWS (ena).")
@@ -74,8 +77,14 @@ class Clouds(Builds):
             return ami.plan(image, where)
         return ami.publish(image, where, self.store.directory("publish"), ena=not lacks)
 
-    def _suitable(self, build: Build, targets: tuple[str, ...]) -> Image:
-        """The image of the build that is one of these targets, or one of the first of them."""
+    def _suitable(self, build: Build, kind: str, targets: tuple[str, ...], arm: str | None) -> Image:
+        """The image of ``arm``, or the build's that is one of these targets, or one of the first of them. Raises
+        UsageError for an arm of another target."""
+        if arm is not None:
+            wanted = Arm.parse(arm)
+            if wanted.target not in targets:
+                raise UsageError(f"{kind} does not take a {wanted.target} image.", f"It takes {' or '.join(targets)}.")
+            return self.image(build, wanted)
         there = [image.target for image in build.images if image.target in targets]
         return self._image(build, there[0] if there else targets[0], "")
 
@@ -92,12 +101,12 @@ class Clouds(Builds):
     def _lacks(self, build: Build, image: Image, driver: str) -> bool:
         """Whether the image has neither this driver nor a kernel that has it built in. Of a kernel without a list of
         what is built in, nothing is known."""
-        from unibeam_nb.image import disk, kmod
+        from unibeam_nb.image import disk, drivers, kmod
         from unibeam_nb.image.kernels import stock_kernel
 
-        kernel = self._kernel(build.kernel) or stock_kernel(self.store)
-        if kernel.modules is None:
-            return False
-        modules = kmod.Modules(kernel.modules)
+        kernel = self.kernel_of(build, image.target, image.options) or stock_kernel(self.store)
+        if driver in drivers.missing(kernel, (driver,)):
+            return True
         carried = disk.DRIVERS if image.target == "disk" else kmod.WANTED
-        return driver not in modules.builtin and (driver not in carried or driver not in modules.files)
+        return kernel.modules is not None and driver not in kmod.Modules(kernel.modules).builtin \
+            and driver not in carried

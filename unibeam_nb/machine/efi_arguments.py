@@ -1,4 +1,4 @@
-"""QEMU's command line for a disk that a UEFI firmware boots, as a cloud would; see
+"""QEMU's command line for a disk that a firmware boots, as a cloud would; see
 :mod:`unibeam_nb.machine.qemu_arguments`.
 
 The disk is the same at every boot, and so is the command line on it. The nonce therefore travels as the machine's
@@ -28,16 +28,17 @@ def firmware(places: tuple[Path, ...] = FIRMWARES) -> Path:
     return found
 
 
-def efi_arguments(disk: Path, bios: Path, seat: Seat, seed: Path | None = None) -> tuple[str, ...]:
-    """The words after the program's name; ``seed`` is a disk with user data. Raises UsageError for variables, which
-    cannot reach the program."""
+def efi_arguments(disk: Path, uefi: Path | None, seat: Seat, seed: Path | None = None) -> tuple[str, ...]:
+    """The words after the program's name; without ``uefi`` it is QEMU's own BIOS that boots, and ``seed`` is a disk
+    with user data. Raises UsageError for variables, which cannot reach the program."""
     options = seat.options
     if options.env:
         raise UsageError(f"{Arm('disk', (), 'qemu')} takes no --env: a disk holds its command line.",
                          "Put the variable into the release, or boot linux@qemu.")
     ram = f"memory-backend-memfd,id=ram,size={options.mem_mb}M,share=on"
     machine = f"q35,accel={seat.accelerator}"
-    return (*qemu.common(machine, "max", options.vcpus, options.mem_mb, ram), "-bios", str(bios),
+    return (*qemu.common(machine, "max", options.vcpus, options.mem_mb, ram),
+            *(("-bios", str(uefi)) if uefi else ()),
             "-smbios", f"type=1,serial=unibeam:{seat.nonce}",
             "-drive", f"file={str(disk).replace(',', ',,')},if=none,id=disk,format=raw,read-only=on",
             "-device", "virtio-blk-pci,drive=disk,bootindex=0",

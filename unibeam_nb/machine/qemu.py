@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb import tools
+from unibeam_nb.image.bios import BIOS
 from unibeam_nb.machine import memory, proc, qmp, resume, seed, tsc
 from unibeam_nb.machine.efi_arguments import EFI, efi_arguments, firmware
 from unibeam_nb.machine.options import Seat, Start
@@ -32,7 +33,8 @@ def prepare(seat: Seat) -> Start:
         return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
     disk = _seed(seat)
     if image.platform == EFI:
-        return Start((str(tools.find(PROGRAM)), *efi_arguments(image.file("disk"), firmware(), seat, disk)), OUTPUT)
+        uefi = None if BIOS in image.options else firmware()
+        return Start((str(tools.find(PROGRAM)), *efi_arguments(image.file("disk"), uefi, seat, disk)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
     emulated = image.platform == "mmio" and seat.accelerator == "tcg"

@@ -230,6 +230,8 @@ EXPORT = Command(
      Option(("-o", "--output"), "the file to write", "FILE", completes="files")),
     examples=("export --format hyperfine -o boot.json", "export night -o night.parquet"))
 
+_OF_ARM = Option(("--on",), "the arm whose image is taken (disk+bios+tiny@qemu)", "ARM", completes="arms")
+
 EMIT = Command(
     "emit", "write what another platform takes: a disk in its format, its configuration, or the commands that carry it "
     "there",
@@ -238,15 +240,16 @@ EMIT = Command(
             "(gce, azure, vmware, proxmox)", "WHAT", choices=tuple(TARGETS)),
      Option(("-o", "--output"), "the file to write; a disk is NAME.FORMAT if left out, a text is shown", "FILE",
             completes="files"),
-     _MEM, _VCPUS),
-    examples=("emit hello --as qcow2", "emit hello --as libvirt -o hello.xml", "emit hello --as gce"))
+     _OF_ARM, _MEM, _VCPUS),
+    examples=("emit hello --as qcow2", "emit hello --as vhd --on disk+bios+tiny@qemu",
+              "emit hello --as libvirt -o hello.xml", "emit hello --as gce"))
 
 PUBLISH = Command(
     "publish", "make what was built an image of a cloud; says only what it would do unless told --yes",
     (Positional("cloud", "where to; others than aws: emit NAME --as gce, for example", required=True,
                 choices=("aws",)),
      Positional("name", "what was built", required=True, completes="names")),
-    (Option(("--region",), "the region; the one of your AWS configuration if left out", "REGION"),
+    (Option(("--region",), "the region; the one of your AWS configuration if left out", "REGION"), _OF_ARM,
      Option(("--yes",), "send and register it", kind="switch")),
     examples=("publish aws hello --region eu-central-1", "publish aws hello --yes"))
 

@@ -345,7 +345,7 @@ def _emit(lab: Lab, given: _Given) -> Saved | Text:
     if kind is None:
         raise UsageError("Say what to emit it as.", f"It can be {', '.join(TARGETS)}: add --as qcow2, for example.")
     made = lab.emit(given.required("name"), kind, Path(output) if output is not None else None,
-                    mem_mb=given.value("mem"), vcpus=given.value("vcpus"))
+                    arm=given.text("on"), mem_mb=given.value("mem"), vcpus=given.value("vcpus"))
     return Saved(made.path) if made.path else Text(made.text.rstrip("\n"))
 
 
@@ -388,7 +388,8 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "export": _export,
     "emit": _emit,
     "publish": lambda lab, given: lab.publish(given.required("name"), given.required("cloud"),
-                                              region=given.text("region"), yes=given.switch("yes")),
+                                              region=given.text("region"), arm=given.text("on"),
+                                              yes=given.switch("yes")),
     "share": _share,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,

@@ -89,18 +89,7 @@ def write(files: Mapping[str, Path | bytes], label: str, serial: int) -> Iterato
 
     Raises ImageError for a name that does not fit, or a file that changes its length meanwhile.
     """
-    root = _tree(files)
-    nodes = list(_nodes(root))
-    shape = _shape(nodes)
-    table = [0x0FFFFFF8, END]
-    for node in nodes:
-        if node is root and shape.bits == 16:
-            continue
-        count = _rounded(node, shape.cluster_bytes) // shape.cluster_bytes
-        node.first = len(table) if count else 0
-        table += [*range(len(table) + 1, len(table) + count), END] if count else []
-    if len(table) > shape.clusters + 2:
-        raise AssertionError("the clusters were counted wrongly")
+    root, nodes, shape, table = _laid_out(files)
     yield _boot_sectors(shape, root.first, label, serial)
     packed = b"".join(struct.pack("<H" if shape.bits == 16 else "<I", entry & (0xFFFF if shape.bits == 16 else END))
                       for entry in table).ljust(shape.table * SECTOR, b"\0")
@@ -122,6 +111,32 @@ def write(files: Mapping[str, Path | bytes], label: str, serial: int) -> Iterato
         yield bytes(whole - size)
         written += whole
     yield bytes(shape.clusters * shape.cluster_bytes - written)
+
+
+def offset_of(files: Mapping[str, Path | bytes], path: str) -> int:
+    """The first byte of a file in the file system that :func:`write` makes of these files; it lies in one piece."""
+    root, _, shape, _ = _laid_out(files)
+    node = root
+    for name in PurePosixPath(path).parts:
+        node = node.children[name]
+    return (shape.reserved + TABLES * shape.table + shape.root) * SECTOR + (node.first - 2) * shape.cluster_bytes
+
+
+def _laid_out(files: Mapping[str, Path | bytes]) -> tuple[_Node, list[_Node], Shape, list[int]]:
+    """The root, all nodes with their first clusters, how large everything is, and the table of clusters."""
+    root = _tree(files)
+    nodes = list(_nodes(root))
+    shape = _shape(nodes)
+    table = [0x0FFFFFF8, END]
+    for node in nodes:
+        if node is root and shape.bits == 16:
+            continue
+        count = _rounded(node, shape.cluster_bytes) // shape.cluster_bytes
+        node.first = len(table) if count else 0
+        table += [*range(len(table) + 1, len(table) + count), END] if count else []
+    if len(table) > shape.clusters + 2:
+        raise AssertionError("the clusters were counted wrongly")
+    return root, nodes, shape, table
 
 
 def _tree(files: Mapping[str, Path | bytes]) -> _Node:
