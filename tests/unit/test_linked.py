@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from unibeam_nb.arms import Arm
 from unibeam_nb.errors import MachineError, UsageError
-from unibeam_nb.machine import available, hosted, ports
+from unibeam_nb.machine import available, boot, hosted, ports
 from unibeam_nb.machine.available import refuse
 from unibeam_nb.machine.link import NETWORK, link_of
 from unibeam_nb.machine.xen_arguments import Guest, configuration, memory_mb, script
+from unibeam_nb.model import Image, Launch
+from unibeam_nb.store import Store
 
 GUEST = Guest("unibeam-00c0ffee", Path("/i/kernel"), Path("/i/initramfs"), "0123456789abcdef", link_of("00c0ffee"),
               Path("/m/plug"), (), 128, 2, (("PORT", "8080"), ("WORDS", "two words")))
@@ -123,6 +125,14 @@ def test_a_host_without_xen_is_told_what_to_do(tmp_path: Path, monkeypatch: pyte
         refuse("xen")
     (tmp_path / "privcmd").touch()
     refuse("xen")
+
+
+def test_a_boot_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosted, "CAPABILITIES", tmp_path / "capabilities")
+    image = Image("hello", "linux", "", tmp_path, "k", "s", "r", 1, 1, (), (), Launch("erts"))
+    with pytest.raises(MachineError, match=r"^This host is not the control domain"):
+        boot(Store(tmp_path / "cache", tmp_path / "state"), image, "xen")
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_host_without_firecracker_or_kvm_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

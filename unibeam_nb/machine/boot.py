@@ -15,20 +15,9 @@ from typing import IO
 from unibeam_nb import process
 from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import (
-    available,
-    children,
-    data,
-    diagnose,
-    door,
-    ports,
-    proc,
-    registry,
-    room,
-    seed,
-    snapshot,
-)
+from unibeam_nb.machine import children, data, diagnose, door, ports, proc, registry, room, seed, snapshot
 from unibeam_nb.machine.accelerator import prove_accelerator
+from unibeam_nb.machine.available import refuse
 from unibeam_nb.machine.console import Console, Follower, plain
 from unibeam_nb.machine.diagnose import Evidence
 from unibeam_nb.machine.efi_arguments import EFI
@@ -64,7 +53,7 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     """
     arm = Arm.parse(f"{image.kind}@{runner}")
     if arm.linked:
-        available.refuse(runner)
+        refuse(runner)
     if (image.platform == "uml") is not (runner == "uml") and image.target == "linux":
         raise UsageError(f"The kernel of {image.name} does not run on {runner}.",
                          f"Build the image for it: its kernel is {image.kernel}.")
