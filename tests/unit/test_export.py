@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb.analysis.export import FORMATS, export, hyperfine_results
+from unibeam_nb.analysis.reading import boots, read_samples
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import Factor, make_plan
-from unibeam_nb.errors import BenchError, UsageError
+from unibeam_nb.errors import BenchError, UnibeamError, UsageError
 from unibeam_nb.jsonable import to_json
 from unibeam_nb.model import Sample
 from unibeam_nb.notebook.commands import EXPORT
@@ -59,3 +60,28 @@ def test_what_cannot_be_exported_is_said() -> None:
 
 def test_the_command_offers_every_format() -> None:
     assert EXPORT.options[0].choices == tuple(FORMATS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_exported_is_read_again(form: str, tmp_path: Path) -> None:
+    frame = boots(read_samples(export(EXP, form, tmp_path / f"night{FORMATS[form].suffix}")))
+    assert frame.groupby("row")["seconds"].apply(sorted).to_dict() == \
+        {"box mem_mb=64": [0.1, 0.3], "release@process": [0.2]}
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("a.csv", "x,y\n1,2\n", "a.csv holds no samples."), ("a.json", "[]", "a.json holds no samples."),
+    ("a.json", "{", "a.json holds no samples."), ("a.parquet", "nothing", "a.parquet holds no samples."),
+    ("a.csv", "", "a.csv holds no samples."), ("a.xlsx", "", "a.xlsx is no file of samples.")])
+def test_a_file_of_another_kind_is_told(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UnibeamError) as caught:
+        read_samples(tmp_path / name)
+    assert caught.value.message == message
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="cannot be read: No such file"):
+        read_samples(tmp_path / "a.csv")
+    with pytest.raises(BenchError, match="There is no experiment"):
+        read_samples(tmp_path / "a.html")

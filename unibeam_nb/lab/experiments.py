@@ -148,9 +148,7 @@ class Experiments(Builds):
         from unibeam_nb.analysis import charts
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
-        draw, words = charts.CHARTS[kind]
-        figure = cast("Figure", draw(chosen, **options).figure)
-        return Chart(kind, figure, words(chosen, **options))
+        return charts.drawn(kind, chosen, **options)
 
     def compare(self, first: str | Experiment, second: str | Experiment, *, measure: str | None = None,
                 force: bool = False) -> Chart:

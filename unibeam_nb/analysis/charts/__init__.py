@@ -10,8 +10,9 @@ Every chart takes an experiment (sizes also: images by arm) and optionally the a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from unibeam_nb.analysis.chart import Chart
 from unibeam_nb.analysis.charts.boot import chart_boot, chart_ecdf
 from unibeam_nb.analysis.charts.memory import chart_density, chart_memory, chart_minimum
 from unibeam_nb.analysis.charts.ratio import chart_ratio
@@ -47,6 +48,13 @@ CHARTS: dict[str, tuple[Callable[..., Axes], Callable[..., str]]] = {
 
 NEEDS = {"density": "density", "minimum": "minimum", "steady": "steady"}
 """The kind of samples that a chart draws; the others draw boots, and those of sizes need no sample."""
+
+
+def drawn(kind: str, exp: Experiment, **options: Any) -> Chart:
+    """One kind of chart of this experiment; ``options`` are those of :data:`~unibeam_nb.analysis.chart.OPTIONS`."""
+    draw, words = CHARTS[kind]
+    figure: Any = draw(exp, **options).figure
+    return Chart(kind, figure, words(exp, **options))
 
 
 def possible(exp: Experiment) -> list[str]:
