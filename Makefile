@@ -68,6 +68,7 @@ bench: setup
 	@$(BIN)/python scripts/counted.py --write
 	@$(BIN)/python scripts/edit.py --write
 	@$(BIN)/python scripts/round_trip.py --write
+	@$(BIN)/python scripts/record.py
 
 clean:
 	@[ ! -x $(BIN)/unibeam ] || $(BIN)/unibeam clean
