@@ -38,13 +38,17 @@ class Outcome:
 Apply = Callable[..., Outcome]
 
 
+def compiled(store: Store) -> Path:
+    """The directory with the guest's modules."""
+    texts = [(cloud.GUEST / name).read_bytes() for name in cloud.SOURCES]
+    return store.build("cloud-test", digest(*texts)[:32],
+                       lambda made: compile_guest(cloud.SOURCES, made, (), "host"))[0]
+
+
 def reader(store: Store, tmp_path: Path) -> Apply:
     """A function that has user data applied, from a source as PID 1 writes it."""
-    texts = [(cloud.GUEST / name).read_bytes() for name in cloud.SOURCES]
-    place, _ = store.build("cloud-test", digest(*texts)[:32],
-                           lambda made: compile_guest(cloud.SOURCES, made, (), "host"))
     script = tmp_path / "cloud.boot"
-    script.write_bytes(cloud.boot_script(str(place)))
+    script.write_bytes(cloud.boot_script(str(compiled(store))))
     erl, count = tools.find("erl"), 0
 
     def apply(source: str, argv: tuple[str, ...] = ARGV) -> Outcome:

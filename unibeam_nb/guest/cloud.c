@@ -103,8 +103,9 @@ static int told_url(const char *ds, char *source, size_t room)
 	return 0;
 }
 
-/* The emulator's exit status, or -1 when it had to be ended. MORE is words behind its own. */
-static int run(const char *source, char **more)
+/* The emulator's exit status, or -1 when it had to be ended. MORE is words behind its own; with QUIET nothing of what it
+ * says is shown. */
+static int run(const char *source, char **more, int quiet)
 {
 	char *text = slurp(CLOUD "argv"), *argv[MAX_WORDS];
 	int count = text ? lines(text, argv, MAX_WORDS) : 0, status = 0;
@@ -115,9 +116,13 @@ static int run(const char *source, char **more)
 	argv[count] = NULL;
 	child = fork();
 	if (child == 0) {
-		int null = open("/dev/null", O_RDONLY);
+		int null = open("/dev/null", O_RDWR);
 
 		dup2(null, 0);
+		if (quiet) {
+			dup2(null, 1);
+			dup2(null, 2);
+		}
 		setenv("UNIBEAM_CLOUD", source, 1);
 		execv(argv[0], argv);
 		_exit(127);
@@ -137,14 +142,20 @@ static int run(const char *source, char **more)
 /* Flags that the emulator does not take would keep the release from starting, so they are tried out before. */
 static void try_flags(void)
 {
-	char *text = slurp(CLOUD_OUT "flags"), *words[MAX_WORDS];
+	char *text = slurp(CLOUD_OUT "flags"), *words[MAX_WORDS], shown[200] = "";
+	size_t used = 0;
 
 	if (!text)
 		return;
 	lines(text, words, MAX_WORDS / 2);
-	if (run("check", words) == 0)
+	if (run("check", words, 1) == 0)
 		return;
-	say("the emulator does not take the vm_args of the user data, as it says above; they are left out.");
+	for (int i = 0; words[i] && used < sizeof shown - 1; i++)
+		used += (size_t)snprintf(shown + used, sizeof shown - used, " %s", words[i]);
+	for (char *at = shown; *at; at++)
+		if (*at < 32 || *at > 126)
+			*at = '?';
+	say("the emulator does not take these vm_args of the user data, and they are left out:%s", shown);
 	if (rename(CLOUD_OUT "argv.plain", CLOUD_OUT "argv"))
 		unlink(CLOUD_OUT "argv");
 }
@@ -164,7 +175,7 @@ static void configure(const char *ds)
 			return;
 		snprintf(source, sizeof source, METADATA);
 	}
-	status = run(source, none);
+	status = run(source, none, 0);
 	if (status < 0 || status == 127) {
 		say("user data is refused: it was not dealt with within %d s; the image's own settings hold.", RUN_MS / 1000);
 		unlink(CLOUD_OUT "argv");

@@ -52,21 +52,27 @@ check_controls(<<>>, _) -> ok.
 document(Lines) ->
     case skip(Lines) of
         [{_, 0, <<"---">>} | Rest] -> whole(Rest);
-        [{Line, 0, <<"--- ", _/binary>>} | _] -> refuse(Line, "nothing may follow --- on its line");
-        [{Line, 0, <<"%", _/binary>>} | _] -> refuse(Line, "directives are not read");
+        [{Number, 0, <<"--- ", Text/binary>>} | Rest] ->
+            case uncommented(Text) of
+                <<>> -> whole(Rest);
+                _ -> refuse(Number, "nothing may follow --- on its line")
+            end;
+        [{Number, 0, <<"%", _/binary>>} | _] -> refuse(Number, "directives are not read");
         Rest -> whole(Rest)
     end.
 
 whole(Lines) ->
-    case block(Lines, 0, 0) of
-        {Value, Rest} ->
-            case skip(Rest) of
-                [] -> {ok, Value};
-                [{_, 0, <<"...">>} | _] -> {ok, Value};
-                [{Line, 0, <<"---", _/binary>>} | _] -> refuse(Line, "there is a second document");
-                [{Line, _, _} | _] -> refuse(Line, "this is indented unlike what it belongs to")
-            end
+    {Value, Rest} = block(to_its_end(Lines), 0, 0),
+    case skip(Rest) of
+        [] -> {ok, Value};
+        [{Line, _, _} | _] -> refuse(Line, "this is indented unlike what it belongs to")
     end.
+
+to_its_end([{_, 0, <<"...">>} | _]) -> [];
+to_its_end([{Line, 0, <<"---">>} | _]) -> refuse(Line, "there is a second document");
+to_its_end([{Line, 0, <<"--- ", _/binary>>} | _]) -> refuse(Line, "there is a second document");
+to_its_end([Line | Rest]) -> [Line | to_its_end(Rest)];
+to_its_end([]) -> [].
 
 %% Blank lines and comments mean nothing between nodes.
 skip([{_, -1, _} | Rest]) -> skip(Rest);
@@ -75,14 +81,11 @@ skip([{Line, _, <<"\t", _/binary>>} | _]) -> refuse(Line, "a tab cannot indent")
 skip(Lines) -> Lines.
 
 %% The node that begins at an indentation of at least Least; null where there is none.
-block(_, _, Depth) when Depth > ?DEEPEST ->
-    throw({yaml, 0, "it is nested too deep"});
 block(Lines, Least, Depth) ->
     case skip(Lines) of
         [{_, Indent, _} | _] = Here when Indent < Least -> {null, Here};
         [] -> {null, []};
-        [{_, 0, <<"---", _/binary>>} | _] = Here -> {null, Here};
-        [{_, 0, <<"...">>} | _] = Here -> {null, Here};
+        [{Line, _, _} | _] when Depth > ?DEEPEST -> refuse(Line, "it is nested too deep");
         [{Line, Indent, Text} | Rest] = Here ->
             case starts(Text, Line) of
                 item -> items(Here, Indent, Depth, []);
@@ -207,7 +210,8 @@ continued(Text, [{Line, Indent, More} | Rest], Least) when Indent > Least ->
         _ ->
             Plain = uncommented(More),
             key(More, Line) =/= none andalso refuse(Line, "this is neither 'key: value' nor '- item'"),
-            continued(<<Text/binary, " ", Plain/binary>>, Rest, Least)
+            Blank = case binary:last(<<" ", Text/binary>>) of $\n -> <<>>; _ -> <<" ">> end,
+            continued(<<Text/binary, Blank/binary, Plain/binary>>, Rest, Least)
     end;
 continued(Text, [{_, -1, _} | Rest] = Here, Least) ->
     case skip_blank(Rest) of
@@ -257,17 +261,24 @@ joined(Texts) ->
     << <<Text/binary, "\n">> || Text <- Texts >>.
 
 %% Lines at the text's own indentation flow together; blank ones and those further in keep their ends.
-folded([One, Two | Rest]) ->
-    End = case {plain(One), plain(Two)} of
-        {true, true} -> <<" ">>;
-        {true, false} when Two =:= <<>> -> <<>>;
-        _ -> <<"\n">>
+folded([<<>> | Rest]) -> <<"\n", (folded(Rest))/binary>>;
+folded([One | Rest]) ->
+    {Blank, Others} = blanks(Rest, 0),
+    Ends = case Others of
+        [] -> Blank + 1;
+        [Next | _] ->
+            case plain(One) andalso plain(Next) of
+                true -> Blank;
+                false -> Blank + 1
+            end
     end,
-    <<One/binary, End/binary, (folded([Two | Rest]))/binary>>;
-folded([One]) -> <<One/binary, "\n">>;
+    End = case Ends of 0 -> <<" ">>; _ -> binary:copy(<<"\n">>, Ends) end,
+    <<One/binary, End/binary, (folded(Others))/binary>>;
 folded([]) -> <<>>.
 
-plain(<<>>) -> false;
+blanks([<<>> | Rest], Count) -> blanks(Rest, Count + 1);
+blanks(Lines, Count) -> {Count, Lines}.
+
 plain(<<" ", _/binary>>) -> false;
 plain(_) -> true.
 
@@ -294,10 +305,8 @@ spanning(Text, Began, Line, Rest, Indent, Depth, Left) ->
         more ->
             case Rest of
                 [] -> refuse(Began, "what begins here does not end");
-                [{_, -1, _} | Others] ->
-                    spanning(<<Text/binary, "\n">>, Began, Line, Others, Indent, Depth, Left - 1);
                 [{Next, _, More} | Others] ->
-                    spanning(<<Text/binary, " ", More/binary>>, Began, Next, Others, Indent, Depth, Left - 1)
+                    spanning(<<Text/binary, "\n", More/binary>>, Began, Next, Others, Indent, Depth, Left - 1)
             end;
         {Value, Behind} ->
             case uncommented(trim_left(Behind)) of
@@ -321,8 +330,11 @@ flow(<<"!", _/binary>> = Text, Line, Depth) ->
 flow(Text, _, _) ->
     case until(Text, 0) of
         more -> more;
-        At -> {scalar(trim_right(binary:part(Text, 0, At))), after_byte(Text, At)}
+        At -> {scalar(one_line(trim_right(binary:part(Text, 0, At)))), after_byte(Text, At)}
     end.
+
+one_line(Text) ->
+    << <<(case Byte of $\n -> $\s; _ -> Byte end)>> || <<Byte>> <= Text >>.
 
 flow_items(<<>>, _, _, _) -> more;
 flow_items(<<"]", Rest/binary>>, _, _, Done) -> {reverse(Done), Rest};
@@ -381,10 +393,11 @@ flow_next(_, Line, _, _) -> refuse(Line, "a comma or } is missing").
 
 flow_key(<<Quote, _/binary>> = Text, Line) when Quote =:= $"; Quote =:= $' -> quoted(Text, Line);
 flow_key(<<Byte, _/binary>>, Line) when Byte =:= $[; Byte =:= ${ -> refuse(Line, "such a key is not read");
+flow_key(<<"?", Byte, _/binary>>, Line) when Byte =:= $\s; Byte =:= $\n -> refuse(Line, "complex keys are not read");
 flow_key(Text, _) ->
     case until(Text, 0) of
         more -> more;
-        At -> {trim_right(binary:part(Text, 0, At)), after_byte(Text, At)}
+        At -> {one_line(trim_right(binary:part(Text, 0, At))), after_byte(Text, At)}
     end.
 
 %% Where a plain scalar in a flow collection ends.
@@ -392,6 +405,11 @@ until(Text, At) when At >= byte_size(Text) -> more;
 until(Text, At) ->
     case binary:at(Text, At) of
         Byte when Byte =:= $,; Byte =:= $]; Byte =:= $}; Byte =:= $[; Byte =:= ${ -> At;
+        Byte when Byte =:= $\s; Byte =:= $\n ->
+            case At + 1 < byte_size(Text) andalso binary:at(Text, At + 1) of
+                $# -> At;
+                _ -> until(Text, At + 1)
+            end;
         $: ->
             case At + 1 < byte_size(Text) andalso binary:at(Text, At + 1) of
                 false -> more;
@@ -407,12 +425,22 @@ quoted(<<"\"", Rest/binary>>, Line) -> double(Rest, Line, <<>>).
 
 single(<<"''", Rest/binary>>, Done) -> single(Rest, <<Done/binary, "'">>);
 single(<<"'", Rest/binary>>, Done) -> {Done, Rest};
+single(<<"\n", Rest/binary>>, Done) -> {Ends, More} = line_ends(Rest, 0), single(More, <<(trim_right(Done))/binary, Ends/binary>>);
 single(<<Byte, Rest/binary>>, Done) -> single(Rest, <<Done/binary, Byte>>);
 single(<<>>, _) -> more.
 
 double(<<"\"", Rest/binary>>, _, Done) -> {Done, Rest};
+double(<<"\n", Rest/binary>>, Line, Done) ->
+    {Ends, More} = line_ends(Rest, 0),
+    double(More, Line, <<(trim_right(Done))/binary, Ends/binary>>);
 double(<<"\\", Rest/binary>>, Line, Done) ->
     case Rest of
+        %% An escaped line end is none. Blank lines behind it count all the same.
+        <<"\n", More/binary>> ->
+            case line_ends(More, 0) of
+                {<<" ">>, Text} -> double(Text, Line, Done);
+                {Ends, Text} -> double(Text, Line, <<Done/binary, Ends/binary>>)
+            end;
         <<"x", Hex:2/binary, More/binary>> -> double(More, Line, <<Done/binary, (code(Hex, Line))/utf8>>);
         <<"u", Hex:4/binary, More/binary>> -> double(More, Line, <<Done/binary, (code(Hex, Line))/utf8>>);
         <<"U", Hex:8/binary, More/binary>> -> double(More, Line, <<Done/binary, (code(Hex, Line))/utf8>>);
@@ -421,6 +449,11 @@ double(<<"\\", Rest/binary>>, Line, Done) ->
     end;
 double(<<Byte, Rest/binary>>, Line, Done) -> double(Rest, Line, <<Done/binary, Byte>>);
 double(<<>>, _, _) -> more.
+
+%% A line end in quotes is a blank, blank lines behind it are line ends.
+line_ends(<<"\n", Rest/binary>>, Count) -> line_ends(Rest, Count + 1);
+line_ends(Rest, 0) -> {<<" ">>, Rest};
+line_ends(Rest, Count) -> {binary:copy(<<"\n">>, Count), Rest}.
 
 code(Hex, Line) ->
     case catch binary_to_integer(Hex, 16) of
@@ -438,6 +471,10 @@ escaped($b, _) -> <<8>>;
 escaped($e, _) -> <<27>>;
 escaped($f, _) -> <<12>>;
 escaped($v, _) -> <<11>>;
+escaped($N, _) -> <<16#85/utf8>>;
+escaped($_, _) -> <<16#a0/utf8>>;
+escaped($L, _) -> <<16#2028/utf8>>;
+escaped($P, _) -> <<16#2029/utf8>>;
 escaped(Byte, _) when Byte =:= $"; Byte =:= $\\; Byte =:= $/; Byte =:= $\s -> <<Byte>>;
 escaped(Byte, Line) -> refuse(Line, ["\\", Byte, " is not an escape"]).
 
@@ -452,7 +489,6 @@ scalar(Text) ->
     end.
 
 number(<<"0x", Hex/binary>> = Text) -> number(Hex, 16, Text);
-number(<<"0o", Octal/binary>> = Text) -> number(Octal, 8, Text);
 number(<<"0", Digit, _/binary>> = Text) when Digit >= $0, Digit =< $9 -> number(Text, 8, Text);
 number(<<First, _/binary>> = Text) when First >= $0, First =< $9; First =:= $-; First =:= $+ ->
     case number(Text, 10, Text) of
@@ -485,6 +521,11 @@ uncommented(Text) ->
 trim_left(<<" ", Rest/binary>>) -> trim_left(Rest);
 trim_left(Text) -> Text.
 
+trim_space(<<Byte, "#", Rest/binary>>) when Byte =:= $\s; Byte =:= $\n ->
+    case binary:match(Rest, <<"\n">>) of
+        nomatch -> <<>>;
+        {At, _} -> trim_space(after_byte(Rest, At))
+    end;
 trim_space(<<Byte, Rest/binary>>) when Byte =:= $\s; Byte =:= $\n; Byte =:= $\t -> trim_space(Rest);
 trim_space(Text) -> Text.
 
