@@ -120,3 +120,13 @@ def test_a_kernel_that_a_platform_cannot_start_is_refused(platform: str, kind: s
 
 def test_everything_has_a_target() -> None:
     assert set(DISKS) | {"xl", "libvirt", "firecracker", *COMMANDS} == set(TARGETS)
+
+
+@pytest.mark.parametrize("kind", ["xl", "libvirt"])
+def test_a_root_on_a_disk_is_none_that_a_kernel_alone_finds(kind: str) -> None:
+    facts = Facts("hello", "linux", {"kernel": Path("/i/kernel"), "root": Path("/i/root")}, "6.1")
+    with pytest.raises(UsageError) as caught:
+        text(kind, facts)
+    assert str(caught.value) == (
+        f"The root of hello is on a disk, which a configuration for {kind} does not have.\n"
+        "  Hint: Take an image whose root is unpacked into memory: --on linux+initramfs@qemu.")

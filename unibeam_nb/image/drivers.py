@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from unibeam_nb.errors import ImageError
 from unibeam_nb.image import kmod
 from unibeam_nb.image.kernels import Kernel
 
@@ -15,8 +16,17 @@ SWITCHES = {"virtio_pci": "CONFIG_VIRTIO_PCI", "virtio_net": "CONFIG_VIRTIO_NET"
             "vmxnet3": "CONFIG_VMXNET3", "virtio_rng": "CONFIG_HW_RANDOM_VIRTIO"}
 """What switches each driver on in a kernel's configuration."""
 
+NETWORK = {"xen": "xen_netfront", "firecracker": "virtio_net"}
+"""The network driver that a linux image needs on a runner besides QEMU."""
+
 DISPENSABLE = ("virtio_rng",)
 """Drivers that a kernel of its own does without: processors have random numbers of their own."""
+
+
+def refuse_foreign(kernel: Kernel, platform: str, driver: str, otherwise: str) -> None:
+    """Raise ImageError for a kernel that has no network on the platform asked for; ``otherwise`` says how to go on."""
+    if missing(kernel, (driver,)):
+        raise ImageError(f"The kernel {kernel.name} has no network driver for {platform} ({driver}).", otherwise)
 
 
 def missing(kernel: Kernel, names: Iterable[str]) -> tuple[str, ...]:

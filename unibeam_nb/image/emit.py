@@ -27,6 +27,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gce": ("disk",), "azure": ("disk",), "vmware": ("disk",), "proxmox": ("disk",), "firecracker": ("linux",)}
 """Everything that can be emitted, with the targets whose images will do, the usual one first."""
 
+CONFIGURATIONS = {"xl": "cfg", "libvirt": "xml", "firecracker": "json"}
+"""What is written next to an image where a build asks for it, with the endings of the files."""
+
 DRIVERS = {"xl": "xen_netfront", "libvirt": "virtio_net", "gce": "virtio_net", "azure": "hv_netvsc",
            "vmware": "vmxnet3", "proxmox": "virtio_net", "firecracker": "virtio_net"}
 """The network driver that an image needs on each of them."""
@@ -63,6 +66,9 @@ def text(kind: str, facts: Facts) -> str:
     if facts.platform == "uml":
         raise UsageError(f"The kernel {facts.kernel} of {facts.name} is made for User-mode Linux.",
                          "Build with the distribution's kernel: --kernel stock.")
+    if facts.target == "linux" and kind != "firecracker" and "initramfs" not in facts.files:
+        raise UsageError(f"The root of {facts.name} is on a disk, which a configuration for {kind} does not have.",
+                         "Take an image whose root is unpacked into memory: --on linux+initramfs@qemu.")
     return _TEXTS[kind](facts)
 
 

@@ -108,7 +108,8 @@ class Builds:
     def _image(self, build: Build, target: str, flavour: str, options: tuple[str, ...] = (),
                runner: str | None = None) -> Image:
         """The image of ``build`` that an arm of this target, flavour and options runs on ``runner``."""
-        from unibeam_nb.image import build_image
+        from unibeam_nb.image import build_image, drivers
+        from unibeam_nb.image.kernels import stock_kernel
 
         release = self.shaken(build.release, build.keep, build.drop) if "shake" in options else build.release
         release = self.on_erts(release, "lean" if "lean" in options else None)
@@ -119,6 +120,9 @@ class Builds:
         kernel = self.kernel_of(build, target, options, runner)
         if target == "disk":
             return build_image(self.store, release, target, kernel=kernel, options=options)
+        if runner in drivers.NETWORK:
+            drivers.refuse_foreign(kernel or stock_kernel(self.store), runner, drivers.NETWORK[runner],
+                                   "Build with the distribution's kernel: --kernel stock.")
         image = build_image(self.store, release, target, flavour, kernel=kernel,
                             options=tuple(word for word in options if word not in (RESUME, PV)),
                             compression="xz" if "small" in options else build.compression)

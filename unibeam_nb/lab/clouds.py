@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,33 @@ class Clouds(Builds):
             with convert.beside(output):
                 write_atomically(output, text)
         return Emitted(name, kind, text, output)
+
+    def beside(self, build: Build, kinds: Sequence[str]) -> tuple[Path, ...]:
+        """Write next to the images of ``build`` the configurations ``kinds`` (``emit.CONFIGURATIONS``), each for the
+        images that it takes, and return their files. Raises UsageError where it takes none of them, and ImageError for
+        an image that would have no network there."""
+        from unibeam_nb.image import drivers, emit
+        from unibeam_nb.image.kernels import stock_kernel
+
+        written = []
+        for kind in kinds:
+            if kind not in emit.CONFIGURATIONS:
+                raise UsageError(f"{kind!r} is no configuration that is written next to an image.",
+                                 f"It can be {', '.join(emit.CONFIGURATIONS)}; for others there is 'emit'.")
+            images = [image for image in build.images if image.target in emit.TARGETS[kind]]
+            if not images:
+                raise UsageError(f"{kind} takes none of the images of {build.name}.",
+                                 f"Build one that it does: --target {emit.TARGETS[kind][0]}.")
+            for image in images:
+                kernel = self.kernel_of(build, image.target, image.options) or stock_kernel(self.store)
+                drivers.refuse_foreign(kernel, kind, emit.DRIVERS[kind],
+                                       "Build with the distribution's kernel (--kernel stock), or without "
+                                       f"--emit {kind}.")
+                path = image.path / f"{build.name}.{emit.CONFIGURATIONS[kind]}"
+                write_atomically(path, emit.text(kind, self._facts(build, image, kind, 256, 1)))
+                note(f"Wrote {path}.")
+                written.append(path)
+        return tuple(written)
 
     def publish(self, name: str, cloud: str = "aws", *, region: str | None = None, arm: str | None = None,
                 yes: bool = False) -> Publication:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unibeam_nb.analysis.chart import CHARTS, EXPORTS, MEASURE_NAMES
-from unibeam_nb.image.emit import TARGETS
+from unibeam_nb.image.emit import CONFIGURATIONS, TARGETS
 from unibeam_nb.model import ACCELERATORS
 
 Kind = Literal["text", "list", "count", "number", "switch"]
@@ -103,6 +103,8 @@ BUILD = Command(
      Option(("--keep",), "modules and applications that shaking keeps whole", "LIST", "list"),
      Option(("--drop",), "modules and applications that shaking leaves out in any case", "LIST", "list"),
      Option(("--compression",), "compression of a linux image's root", "NAME", choices=("lz4", "zstd", "xz", "none")),
+     Option(("--emit",), "write next to each image what starts it elsewhere: xl, libvirt, firecracker", "LIST", "list",
+            choices=tuple(CONFIGURATIONS)),
      *_WAIT),
     "Erlang or Elixir modules",
     ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim",

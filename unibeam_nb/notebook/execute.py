@@ -106,7 +106,9 @@ def _build(lab: Lab, given: _Given) -> Build:
             kernel=given.text("kernel"), compression=given.text("compression"),
             erts=given.text("erts"), shake=given.switch("shake"), keep=given.many("keep"), drop=given.many("drop")))
     # The first build says whether the release was in the cache; for the others it always was.
-    return dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))
+    whole = dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))
+    lab.beside(whole, given.many("emit"))
+    return whole
 
 
 def _port(text: str) -> int:
