@@ -41,6 +41,11 @@ def _copy(project: Path, target: Path) -> None:
         return sorted(drop)
 
     shutil.copytree(project, target, symlinks=True, ignore=ignored, ignore_dangling_symlinks=True)
+    # Links to dependencies and plugins beside the project would lead elsewhere from the copy.
+    for link in (path for path in (target / "_checkouts").glob("*") if path.is_symlink()):
+        place = (project / "_checkouts" / link.name).resolve()
+        link.unlink()
+        link.symlink_to(place)
 
 
 def _run(tool: str, arguments: list[str], work: Path, name: str, env: Mapping[str, str], title: str) -> None:
