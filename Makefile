@@ -7,13 +7,14 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks notebooks-sync kernels browser bench clean
+.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels browser bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    install what is missing, run notebooks/01_quickstart.ipynb, leave report and charts in out/"
 	@echo "make test    install what is missing, run every test but those in a browser (make browser) and of further kernels"
 	@echo "make lab     open JupyterLab on the notebooks"
+	@echo "make binder  do what Binder does: build, then every notebook, as a user without rights and below 2 GB"
 	@echo "make kernels compile and boot the kernels that make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
@@ -53,6 +54,10 @@ notebooks: setup
 # Each notebook has a twin in notebooks/text/; the newer of the two is taken, and outputs go.
 notebooks-sync: setup
 	@$(BIN)/python scripts/notebooks.py
+
+# What Binder will do: its build and every notebook, as nobody, below 2 GB. Compiles a kernel unless ARGS="--store DIR".
+binder: setup
+	@$(BIN)/python scripts/binder.py $(ARGS)
 
 # A real JupyterLab in a real browser; pictures of it are kept in out/browser/.
 browser: setup

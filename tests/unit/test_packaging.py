@@ -33,7 +33,7 @@ def conda(path: str = "environment.yml") -> dict[str, str]:
 
 def test_conda_users_get_the_same_packages_and_minimum_versions() -> None:
     extras = project()["optional-dependencies"]
-    wanted = dict(split(item) for item in [*project()["dependencies"], *extras["parquet"]])  # type: ignore
+    wanted = dict(split(item) for item in [*project()["dependencies"], *extras["parquet"], *extras["lessons"]])  # type: ignore
     there = conda()
     assert there.pop("python") == project()["requires-python"]
     assert there == wanted
