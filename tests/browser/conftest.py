@@ -35,6 +35,10 @@ QUIET = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpda
 """Settings of JupyterLab: nothing asks, nothing fetches from the network, all cells are in the page."""
 
 
+NOTEBOOKS_OWN = "Cannot read properties of undefined (reading 'schema')"
+"""What Notebook 7.6 says in an empty notebook as well."""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -42,9 +46,10 @@ def free_port() -> int:
 
 
 class Server:
-    """A running JupyterLab over a directory of its own."""
+    """A running JupyterLab, or Notebook, over a directory of its own."""
 
-    def __init__(self, directory: Path, store: Store) -> None:
+    def __init__(self, directory: Path, store: Store, program: str = "lab") -> None:
+        self.program = program
         self.directory, self.home = directory / "work", directory / "home"
         for path in (self.directory, self.home):
             path.mkdir(parents=True)
@@ -62,9 +67,10 @@ class Server:
             "JUPYTERLAB_WORKSPACES_DIR": str(directory / "workspaces"), "IPYTHONDIR": str(directory / "ipython"),
             "JUPYTER_CONFIG_DIR": str(directory / "config"), "JUPYTER_RUNTIME_DIR": str(directory / "runtime"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        words = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",
+        exposed = "LabApp" if program == "lab" else "JupyterNotebookApp"
+        words = [sys.executable, "-m", "jupyter", program, "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",
                  f"--IdentityProvider.token={self.token}", "--allow-root", f"--ServerApp.root_dir={self.directory}",
-                 "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.port_retries=0"]
+                 f"--{exposed}.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.port_retries=0"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=self.directory)
         self._wait()
@@ -77,7 +83,7 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.2)
-        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()[-3000:]}")
+        raise RuntimeError(f"Jupyter did not start:\n{self.log.read_text()[-3000:]}")
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/{path}?token={self.token}"
@@ -94,8 +100,9 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("lab"), store)
+def server(tmp_path_factory: pytest.TempPathFactory, store: Store, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """JupyterLab, or what a file of tests names as its ``PROGRAM``."""
+    running = Server(tmp_path_factory.mktemp("lab"), store, getattr(request.module, "PROGRAM", "lab"))
     yield running
     running.stop()
 
@@ -117,11 +124,14 @@ class Notebook:
     def __init__(self, page: Page, server: Server, name: str) -> None:
         self.page, self.server, self.name = page, server, name
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: None if str(error) == NOTEBOOKS_OWN else self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if "[anywidget]" in message.text else None)
 
     def open(self) -> Notebook:
-        self.page.goto(self.server.url(f"lab/tree/{self.name}") + "&reset")  # No notebook of another test is open.
+        # In JupyterLab no notebook of another test stays open.
+        lab = self.server.program == "lab"
+        self.page.goto(self.server.url(f"lab/tree/{self.name}") + "&reset" if lab else
+                       self.server.url(f"notebooks/{self.name}"))
         return self.wait_until_ready()
 
     def wait_until_ready(self) -> Notebook:

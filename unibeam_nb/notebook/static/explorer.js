@@ -283,7 +283,7 @@ function view(model, section) {
     table.setAttribute("aria-label", searching ? "What was found" : `In ${here.name}`);
     const total = all.reduce((sum, node) => sum + (differs ? node.delta : node.bytes), 0);
     const rest = all.length > rows.length ? `, the first ${rows.length} shown` : "";
-    const what = `${all.length} ${searching ? "found" : differs ? "differ" : "parts"}`;
+    const what = `${all.length} ${searching ? "found" : differs ? (all.length === 1 ? "differs" : "differ") : all.length === 1 ? "part" : "parts"}`;
     status.textContent = `${what}${rest}, ${differs ? signed(total) : size(total)}`;
     drawMap();
     select(0, false);
