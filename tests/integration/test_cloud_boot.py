@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_cloud import serving
+from unibeam_nb import process, tools
+from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine
@@ -24,6 +27,7 @@ NAMED = """
             io_lib:format("env ~0p", [lists:sort(application:get_all_env(cloudnamed))]),
             io_lib:format("limit ~b", [erlang:system_info(process_limit)]),
             io_lib:format("file ~0p~n", [file:read_file("/var/lib/unibeam/kept/greeting")])])]),
+        os:getenv("THEN") =:= "halt" andalso init:stop(),
         {ok, spawn(fun() -> timer:sleep(infinity) end)}.
 """
 
@@ -98,3 +102,38 @@ def test_who_reads_no_user_data_says_so(built: Lab, tmp_path: Path) -> None:
     file.write_bytes(bytes(10 << 20))
     with pytest.raises(UsageError, match="is larger than the 64 kB of user data that a machine reads"):
         built.boot("cloudnamed", user_data=str(file))
+
+
+INETD = r"""
+import sys
+request = b""
+while b"\r\n\r\n" not in request:
+    request += sys.stdin.buffer.read1()
+if request.startswith(b"PUT /latest/api/token "):
+    answer = b"a-token"
+elif request.startswith(b"GET /latest/user-data ") and b"X-aws-ec2-metadata-token: a-token\r\n" in request:
+    answer = b"#cloud-config\nerlang: {node: from-ec2, cookie: abc}\n"
+else:
+    sys.exit()
+sys.stdout.buffer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+"""
+
+
+def test_on_ec2_a_machine_asks_the_metadata_service(built: Lab, tmp_path: Path) -> None:
+    """Amazon's firmware says where the machine is; the service has its own address, behind it a server for one
+    connection at a time."""
+    image = built.image(built.named("cloudnamed"), Arm.parse("linux+cloudinit@qemu"))
+    (tmp_path / "inetd.py").write_text(INETD)
+    for name in ("kernel", "initramfs"):
+        (tmp_path / name).symlink_to(image.file(name))
+    nonce = "0123456789abcdef"
+    process.run([
+        tools.find("qemu-system-x86_64"), "-nodefaults", "-display", "none", "-no-reboot", "-machine", "q35,accel=tcg",
+        "-cpu", "max", "-m", "256M", "-serial", "file:console", "-kernel", "kernel", "-initrd", "initramfs",
+        "-smbios", "type=1,manufacturer=Amazon EC2", "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-netdev", "user,id=net,net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3,guestfwd="
+                   f"tcp:169.254.169.254:80-cmd:{sys.executable} {tmp_path / 'inetd.py'}",
+        "-append", f"console=ttyS0 quiet panic=-1 unibeam.nonce={nonce} unibeam.ip=169.254.169.15/24 "
+                   "unibeam.gw=169.254.169.2 unibeam.env.THEN=halt"], cwd=tmp_path, timeout=300)
+    lines = (tmp_path / "console").read_text().splitlines()
+    assert {"node from-ec2@beam.unibeam", "cookie abc"} <= set(lines), lines
