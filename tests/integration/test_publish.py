@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import random
@@ -131,6 +132,8 @@ def test_without_credentials_nothing_is_begun(aws: EBSBackend, image: Image, tmp
 def test_what_is_registered_boots_by_uefi_with_aws_own_card(image: Image) -> None:
     asked = ami.registration(ami.plan(image, REGION), "snap-1", ena=True)
     assert (asked["BootMode"], asked["EnaSupport"], asked["VirtualizationType"]) == ("uefi", True, "hvm")
+    either = dataclasses.replace(image, options=("bios",))
+    assert ami.registration(ami.plan(either, REGION), "snap-1", ena=True)["BootMode"] == "uefi-preferred"
     assert asked["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] == "snap-1"
     assert sum(1 for _ in data_blocks(image.file("disk"))) == 41
 

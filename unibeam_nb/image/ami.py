@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from unibeam_nb.errors import ToolMissing, UsageError
+from unibeam_nb.image.bios import BIOS
 from unibeam_nb.image.ebs import BLOCK, GIB, WORKERS, Journal, data_blocks, explained, state_of, upload, wait_until_made
 from unibeam_nb.model import Image
 from unibeam_nb.progress import note, step
@@ -24,7 +25,8 @@ DEVICE = "/dev/xvda"
 @dataclass(frozen=True)
 class Publication:
     """An image at AWS, or what it would be where ``ami`` is empty. ``blocks`` of 512 KiB hold something, of which
-    ``sent`` were sent by this call; the volume has ``volume_gib`` GiB."""
+    ``sent`` were sent by this call; the volume has ``volume_gib`` GiB; ``by_bios`` says whether machines
+    without UEFI start it too."""
 
     name: str
     region: str
@@ -34,6 +36,7 @@ class Publication:
     sent: int = 0
     snapshot: str = ""
     ami: str = ""
+    by_bios: bool = False
 
     @property
     def bytes(self) -> int:
@@ -45,13 +48,14 @@ def plan(image: Image, region: str) -> Publication:
     """What would be sent and registered."""
     disk = image.file("disk")
     return Publication(image.name, region, f"{image.name}-{image.sha256[:12]}", sum(1 for _ in data_blocks(disk)),
-                       -(-disk.stat().st_size // GIB))
+                       -(-disk.stat().st_size // GIB), by_bios=BIOS in image.options)
 
 
 def registration(plan: Publication, snapshot: str, ena: bool) -> dict[str, Any]:
     """What register_image is asked for. ``ena`` says whether the image has the driver of EC2's network card."""
     return {"Name": plan.ami_name, "Description": f"unibeam {plan.name}", "Architecture": "x86_64",
-            "VirtualizationType": "hvm", "BootMode": "uefi", "EnaSupport": ena, "RootDeviceName": DEVICE,
+            "VirtualizationType": "hvm", "BootMode": "uefi-preferred" if plan.by_bios else "uefi",
+            "EnaSupport": ena, "RootDeviceName": DEVICE,
             "BlockDeviceMappings": [{"DeviceName": DEVICE, "Ebs": {
                 "SnapshotId": snapshot, "VolumeType": "gp3", "DeleteOnTermination": True}}]}
 
