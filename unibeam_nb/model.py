@@ -25,6 +25,10 @@ to ``app`` never one of a resumed machine."""
 ASKS = "asks"
 """Not an instant of a boot but a question: PID 1 of a machine with a channel wants to know its secret."""
 
+AGAIN, FALLBACK = "again", "fallback"
+"""No instants of a boot either, but what PID 1 did since: it started the program again; it turned to the other release
+(guest/watch.c, guest/program.c)."""
+
 READY = ("app", RESUME)
 """The marks after which a machine should answer: every application is started, or runs on."""
 

@@ -107,6 +107,9 @@ class FakeMachine:
     url: str | None = "http://127.0.0.1:49152/"
     address: str = "127.0.0.1"
     broken: bool = False
+    data: Path | None = None
+    fell_back: bool = False
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         self.id = self.name = self.arm = self.accelerator = self.started = self.word

@@ -196,6 +196,21 @@ def test_without_apt_the_hint_is_the_kernel_flag(tmp_path: Path, monkeypatch: py
                                  "  Hint: Give a kernel of your own: --kernel PATH_TO_BZIMAGE.")
 
 
+def test_a_kernel_from_before_a_module_was_wanted_is_fetched_anew(apt: FakeApt, fresh_store: Store) -> None:
+    stored(fresh_store, "6.1.0-9-cloud-amd64", "linux-image-cloud-amd64 (an older list)")
+    before = kernels.known_kernels(fresh_store)
+    assert kernels.stock_kernel(fresh_store) not in before
+    assert len(apt.asked("download")) == 1
+
+
+def test_a_kernel_from_before_goes_on_where_no_other_can_be_had(monkeypatch: pytest.MonkeyPatch,
+                                                                fresh_store: Store) -> None:
+    monkeypatch.setattr(kernels, "stock_package", lambda: "linux-image-cloud-amd64")
+    monkeypatch.setattr("unibeam_nb.tools.locate", lambda _command: None)
+    stored(fresh_store, "6.1.0-9-cloud-amd64", "linux-image-cloud-amd64 (an older list)")
+    assert [kernels.stock_kernel(fresh_store)] == kernels.known_kernels(fresh_store)
+
+
 def test_a_package_without_a_kernel_leaves_no_entry(apt: FakeApt, fresh_store: Store) -> None:
     apt.program("dpkg-deb", 'mkdir -p "$3"')
     with pytest.raises(ImageError) as caught:

@@ -6,7 +6,7 @@
  * `mkfs.ext4 -L unibeam-data`). ext4 keeps a journal, so a machine may be killed at any time: the next mount takes
  * care of what was half written.
  *
- * A machine that was told to keep data does not start without it: it would lose what it believes to be kept.
+ * A machine that was told to keep data, or that has such a disk, does not start without it: it would lose what it believes to be kept.
  */
 #include "init.h"
 
@@ -64,8 +64,10 @@ void mount_data(void)
 	char path[300];
 	int waited = 0;
 
-	while (!find_disk(path, sizeof path) && waited++ < DISK_WAIT_MS)
+	while (!find_disk(path, sizeof path) && options.data == DATA_NEEDED && waited++ < DISK_WAIT_MS)
 		doze(1);
+	if (!path[0] && options.data == DATA_FOUND)
+		return;
 	if (!path[0])
 		say("no data disk appeared within %d s; give the machine an ext4 disk with the label %s.",
 		    DISK_WAIT_MS / 1000, LABEL);

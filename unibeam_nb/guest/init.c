@@ -19,7 +19,8 @@
  *                          unibeam.input              the program's standard input is the console
  *                          unibeam.snapshot           take orders on the console (see orders.c)
  *                          ds=nocloud;s=URL           where user data are (cloud.c)
- *                          unibeam.data               the program's home is on a disk (data.c)
+ *                          unibeam.data               the program's home is on a disk (data.c), or
+ *                          unibeam.data=found         on one where there is one
  *                          unibeam.heart=SECONDS, unibeam.guard=SECONDS, unibeam.restarts=N   (watch.c)
  *                          unibeam.channel=PORT       ask on the console for a secret (see orders.c)
  *                          A word in double quotes may contain blanks.
@@ -34,7 +35,7 @@
  *
  * Here is what it is told and in which order things are done; how, in basics.c, system.c (devices and file systems),
  * network.c with dhcp.c, cloud.c (user data), orders.c (what it hears on the console), program.c (the program's life),
- * watch.c (whether it is alive), data.c (the disk that it writes to).
+ * watch.c (whether it is alive), data.c (the disk that it writes to), power.c (the power button).
  */
 #include "init.h"
 
@@ -63,7 +64,9 @@ static void read_options(char *rest)
 		else if (!strcmp(word, "unibeam.snapshot"))
 			options.snapshot = 1;
 		else if (!strcmp(word, "unibeam.data"))
-			options.data = 1;
+			options.data = DATA_NEEDED;
+		else if (!strcmp(word, "unibeam.data=found"))
+			options.data = options.data ? options.data : DATA_FOUND;
 		else if (take(word, "unibeam.heart=", number, sizeof number))
 			options.heart = atoi(number);
 		else if (take(word, "unibeam.guard=", number, sizeof number))

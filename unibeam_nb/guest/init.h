@@ -21,6 +21,8 @@
 #define DISK_WAIT_MS 5000      /* for the data disk, which is there at once on every bus but slow emulated ones */
 #define LONG_LIFE_S 300        /* a program that was up so long may be started again as if for the first time */
 #define VIRTIO_DISK 2
+enum { DATA_NEEDED = 1, DATA_FOUND };
+#define BUTTON_AFTER_S 5       /* from the start of the program until the power button is listened to */
 #define NIC_TYPE_ETHERNET 1    /* ARPHRD_ETHER */
 #define RNDADDENTROPY 0x40085203 /* include/uapi/linux/random.h, which musl does not have */
 #define RNDRESEEDCRNG 0x5207
@@ -49,6 +51,7 @@ void write_file(const char *path, const char *format, ...) __attribute__((format
 void mount_at(const char *kind, const char *where, unsigned long flags, const char *data);
 void mount_all(void);
 void fill_standard_files(void);
+int load_module(const char *path);
 void load_modules(void);
 void seed_random(void);
 
@@ -70,6 +73,11 @@ void mount_data(void);
 void unmount_data(void);
 int was_refused(const char *identity);
 void remember_refused(const char *identity);
+
+/* power.c */
+void open_button(void);
+int power_button(void);
+int was_pressed(void);
 
 /* watch.c */
 int open_watch(void);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define OTHER ETC "fallback/"
+#define NEVER (~0ull)
 
 static const char other_folder[] = OTHER;
 static const char *folder = ETC;      /* where the release that runs is described */
@@ -116,18 +117,21 @@ static void kill_program(void)
 	kill(program, SIGKILL);
 }
 
-/* Waits until something happens, at most until `ends` (0 is never), and sees to all but the end of processes. */
+/* Waits until something happens, at most until `ends`, and sees to all but the end of processes. */
 static void wait_until(unsigned long long ends, int signals, int *console)
 {
-	struct pollfd files[3] = {{signals, POLLIN, 0}, {*console, POLLIN, 0}, {watched(), POLLIN, 0}};
+	struct pollfd files[4] = {{signals, POLLIN, 0}, {*console, POLLIN, 0}, {watched(), POLLIN, 0},
+	                          {power_button(), POLLIN, 0}};
 	unsigned long long now = now_ns();
 	struct signalfd_siginfo came;
 
-	if (poll(files, 3, !ends ? -1 : now >= ends ? 0 : (int)((ends - now) / 1000000 + 1)) < 0)
+	if (poll(files, 4, ends == NEVER ? -1 : now >= ends ? 0 : (int)((ends - now) / 1000000 + 1)) < 0)
 		return;
 	if (files[1].revents && !take_orders())
 		*console = -1; /* Nobody is there. */
 	feel_pulse();
+	if (files[3].revents && was_pressed())
+		ask_to_stop();
 	/* SIGINT is what the kernel sends PID 1 for Ctrl-Alt-Del, SIGPWR what a power supply does. */
 	if (files[0].revents && read(signals, &came, sizeof came) == (ssize_t)sizeof came && came.ssi_signo != SIGCHLD)
 		ask_to_stop();
@@ -137,12 +141,15 @@ static void wait_until(unsigned long long ends, int signals, int *console)
  * that it had to be. */
 static int supervise(int signals, int *killed)
 {
+	static unsigned long long button_at;
 	static int console = 0;
 	pid_t who;
 	int status;
 
 	if (options.input)
 		console = -1; /* The program reads it. */
+	if (!button_at)
+		button_at = now_ns() + BUTTON_AFTER_S * 1000000000ull;
 	for (*killed = 0;;) {
 		unsigned long long ends = *killed ? 0 : asked ? asked + STOP_GRACE_S * 1000000000ull : watch_ends();
 
@@ -157,7 +164,12 @@ static int supervise(int signals, int *killed)
 		while ((who = waitpid(-1, &status, WNOHANG)) > 0)
 			if (who == program)
 				return status;
-		wait_until(*killed ? 0 : ends, signals, &console);
+		if (button_at != NEVER && now_ns() >= button_at) {
+			open_button();
+			button_at = NEVER;
+		}
+		ends = *killed ? NEVER : ends ? ends : NEVER;
+		wait_until(ends < button_at ? ends : button_at, signals, &console);
 	}
 }
 

@@ -84,7 +84,7 @@ static int has_virtio(int kind)
 }
 
 /* Loads a module; 0, or the error. */
-static int load_module(const char *path)
+int load_module(const char *path)
 {
 	int file = open(path, O_RDONLY | O_CLOEXEC), failed;
 
@@ -99,7 +99,8 @@ static int load_module(const char *path)
 
 /*
  * A driver that says ENODEV is for a platform that this machine is not on. Those after it that need its symbols then
- * say ENOENT, for the same reason. The driver of disks costs a machine without one nothing.
+ * say ENOENT, for the same reason. The driver of disks costs a machine without one nothing; that of the power button comes
+ * later (power.c).
  */
 void load_modules(void)
 {
@@ -110,8 +111,11 @@ void load_modules(void)
 
 	uname(&kernel);
 	for (int i = 0; i < count; i++) {
-		int failed = strstr(path[i], "/virtio_blk.") && !has_virtio(VIRTIO_DISK) ? 0 : load_module(path[i]);
+		int failed;
 
+		if (strstr(path[i], "/button.") || (strstr(path[i], "/virtio_blk.") && !has_virtio(VIRTIO_DISK)))
+			continue;
+		failed = load_module(path[i]);
 		if (failed == ENODEV)
 			foreign = 1;
 		else if (failed && !(foreign && failed == ENOENT))

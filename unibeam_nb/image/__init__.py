@@ -10,6 +10,7 @@ from unibeam_nb.errors import UsageError
 from unibeam_nb.model import Image, Release
 
 if TYPE_CHECKING:
+    from unibeam_nb.image.appliance import Appliance
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.store import Store
 
@@ -17,7 +18,8 @@ __all__ = ["build_image"]
 
 
 def build_image(store: Store, release: Release, target: str, flavour: str = "", *, kernel: Kernel | None = None,
-                compression: str | None = None, options: tuple[str, ...] = ()) -> Image:
+                compression: str | None = None, options: tuple[str, ...] = (),
+                appliance: Appliance | None = None) -> Image:
     """The image of a release for a target, from the store when it has been made before (``Image.cached``).
 
     ``flavour`` is for ``oci`` (``scratch`` unless said); ``kernel``, ``compression`` (of the root: lz4, zstd, xz, none)
@@ -30,10 +32,15 @@ def build_image(store: Store, release: Release, target: str, flavour: str = "", 
         raise UsageError(f"The target {target} has no flavours.", "Leave the flavour out, or build an oci image.")
     if kernel is not None and target not in ("linux", "disk", "osv"):
         raise UsageError(f"The target {target} takes no kernel.", "Leave the kernel out, or build a linux image.")
+    if target in ("disk", "linux"):
+        from unibeam_nb.image.appliance import ALONE
+    elif appliance:
+        raise UsageError(f"The target {target} takes neither a fallback nor --guard, --heart or --restarts.",
+                         "Build a linux or disk image, whose PID 1 is ours.")
     if target == "disk":
         from unibeam_nb.image.disk import build_disk
 
-        return build_disk(store, release, kernel, options)
+        return build_disk(store, release, kernel, options, appliance or ALONE)
     if target == "osv":
         from unibeam_nb.image.osv import build_osv
 
@@ -41,7 +48,7 @@ def build_image(store: Store, release: Release, target: str, flavour: str = "", 
     if target == "linux":
         from unibeam_nb.image.linux import build_linux
 
-        return build_linux(store, release, kernel, compression, options)
+        return build_linux(store, release, kernel, compression, options, appliance or ALONE)
     if target == "oci":
         from unibeam_nb.image.oci import build_oci
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image import bios, cloud, contents, drivers, kmod, root
+from unibeam_nb.image.appliance import ALONE, Appliance, with_fallback
+from unibeam_nb.image.appliance import entries as minding
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import fat, gpt, pe
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -40,16 +43,22 @@ COMMAND_LINE = "console=tty0 console=ttyS0 quiet panic=5 unibeam.ip=dhcp"
 
 COMPRESSION = "zstd"
 
+DATA_WORD = "unibeam.data=found"
+"""A disk image is the same wherever it runs: the data disk is used where there is one."""
 
-def build_disk(store: Store, release: Release, kernel: Kernel | None = None, options: tuple[str, ...] = ()) -> Image:
-    """The disk image of a release. Raises ImageError for a kernel that no firmware starts, or without the EFI stub."""
+
+def build_disk(store: Store, release: Release, kernel: Kernel | None = None, options: tuple[str, ...] = (),
+               appliance: Appliance = ALONE) -> Image:
+    """The disk image of a release; ``appliance`` is what it holds besides. Its program's home is on a data disk
+    where the machine has one. Raises ImageError for a kernel that no firmware starts, or without the EFI stub."""
     kernel = kernel or stock_kernel(store)
     if not starts_by_efi(kernel.path):
         raise ImageError(f"The kernel {kernel.name} cannot be started by a UEFI firmware (CONFIG_EFI_STUB).",
                          "Use the distribution's kernel, or one that is compiled for it: --on disk+tiny@qemu.")
     stub = efi_stub()
     compression = COMPRESSION if COMPRESSION in kernel.unpacks else kernel.unpacks[0]
-    libraries, init = root.release_libraries(release), compiled_init(store)
+    appliance = replace(appliance, words=(DATA_WORD,))
+    libraries, init = with_fallback(root.release_libraries(release), appliance), compiled_init(store)
     modules, extras = wanted_modules(kernel), tuple(cloud.entries(store, release))
     inputs = {"kernel": [kernel.version, kernel.sha256], "user data": digest(*(entry.content for entry in extras)),
               "init": digest_file(init), "stub": digest_file(stub),
@@ -57,10 +66,11 @@ def build_disk(store: Store, release: Release, kernel: Kernel | None = None, opt
               "packer": library_versions(*packers(compression)),
               "modules": [[module.name, digest(module.data)] for module in modules],
               "libraries": {path: digest_file(source) for path, source in libraries.items()},
-              "grub": digest(bios.core_image("")) if bios.BIOS in options else None}
+              "grub": digest(bios.core_image("")) if bios.BIOS in options else None, **appliance.inputs()}
+    minded = tuple(minding(release, appliance))
 
     def fill(place: Path, key: str) -> Image:
-        whole = compose(release, libraries, init, modules, extras)
+        whole = compose(release, libraries, init, modules, (*extras, *minded))
         with step("Packing the initramfs"):
             pack(store, place / "initramfs", whole, compression)
         with step("Writing the disk"):

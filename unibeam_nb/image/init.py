@@ -12,7 +12,7 @@ from unibeam_nb.store import Store, digest, digest_file
 
 GUEST = Path(__file__).parent.parent / "guest"
 SOURCES = ("init.c", "basics.c", "system.c", "network.c", "dhcp.c", "cloud.c", "orders.c", "program.c", "watch.c",
-           "data.c")
+           "data.c", "power.c")
 HEADERS = ("init.h", "dhcp.h")
 FLAGS = ("-static", "-std=gnu11", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections",
          "-Wl,--gc-sections", "-Wl,-z,noseparate-code", "-Wl,--build-id=none")

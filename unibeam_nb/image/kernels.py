@@ -21,10 +21,13 @@ from unibeam_nb.errors import ImageError
 from unibeam_nb.image import kmod
 from unibeam_nb.image.formats.bzimage import elf_inside
 from unibeam_nb.jsonable import dump
-from unibeam_nb.progress import step
+from unibeam_nb.progress import note, step
 from unibeam_nb.store import Store, digest, digest_file
 
 KIND = "kernels"
+KEPT = digest(kmod.KEPT)[:16]
+"""Which modules a kernel in the store came with."""
+
 OWN_KERNEL = "Give a kernel of your own: --kernel PATH_TO_BZIMAGE."
 META_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 """The package that depends on the current kernel for virtual machines, by the ``ID`` of os-release."""
@@ -96,18 +99,30 @@ def known_kernels(store: Store) -> list[Kernel]:
 
 
 def stock_kernel(store: Store, *, refresh: bool = False) -> Kernel:
-    """The distribution's kernel for virtual machines, fetched with apt where the store has none yet.
+    """The distribution's kernel for virtual machines, fetched with apt where the store has none yet, or only one from
+    before some module was wanted; that one does where no other can be had.
 
     Works as a normal user: nothing is installed, and apt gets a state of its own in the store. Raises
     ImageError when it cannot be had; the hint says how to go on.
     """
     meta = stock_package()
-    if not refresh:
-        mine = [kernel for kernel in known_kernels(store) if kernel.source.startswith(f"{meta} ")]
-        if mine:
-            return mine[-1]
+    mine = [kernel for kernel in known_kernels(store) if kernel.source.startswith(f"{meta} ")]
+    whole = [kernel for kernel in mine if _kept(kernel) == KEPT]
+    if whole and not refresh:
+        return whole[-1]
     with step("Fetching the distribution's kernel"):
-        return _fetch(store, meta)
+        try:
+            return _fetch(store, meta)
+        except ImageError:
+            if refresh or not mine:
+                raise
+            note("The distribution's kernel cannot be fetched anew; the one from before goes on, with fewer drivers.")
+            return mine[-1]
+
+
+def _kept(kernel: Kernel) -> str:
+    """What was kept of the modules of a kernel in the store, as a digest."""
+    return str(json.loads((kernel.path.parent / "kernel.json").read_text()).get("kept", ""))
 
 
 def stock_package(release: Path = Path("/etc/os-release"), machine: str | None = None) -> str:
@@ -147,7 +162,7 @@ def _make(store: Store, apt: Apt, meta: str, packages: Mapping[str, str], place:
         told = " ".join(f"{name}={number}" for name, number in packages.items())
         about = {"name": next(iter(packages)).removeprefix("linux-image-"), "version": version,
                  "sha256": digest_file(place / "kernel"), "source": f"{meta} ({told})",
-                 "modules": f"modules/{version}" if source else None}
+                 "modules": f"modules/{version}" if source else None, "kept": KEPT}
         (place / "kernel.json").write_text(dump(about))
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from unibeam_nb.errors import ImageError
 
-WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng", "xen_netfront", "virtio_blk")
-"""What a guest needs of QEMU, Firecracker and Xen: the bus, the network card, a source of random numbers, a disk."""
+WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng", "xen_netfront", "virtio_blk", "button")
+"""What a guest needs of QEMU, Firecracker and Xen: the bus, the network card, a source of random numbers, a disk, the
+power button."""
 
 REQUIRED = ("virtio_pci", "virtio_net")
 """Those of them without which the machine has no network."""

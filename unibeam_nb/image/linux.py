@@ -13,6 +13,8 @@ from pathlib import Path
 from unibeam_nb.arms import CLOUDINIT, INITRAMFS
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image import cloud, contents, erofs, kmod, root
+from unibeam_nb.image.appliance import ALONE, Appliance, with_fallback
+from unibeam_nb.image.appliance import entries as minding
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import cpio, lz4
 from unibeam_nb.image.init import compiled_init, compiler_version
@@ -29,10 +31,10 @@ ZSTD_LEVEL = 19
 
 
 def build_linux(store: Store, release: Release, kernel: Kernel | None, compression: str | None = None,
-                options: tuple[str, ...] = ()) -> Image:
+                options: tuple[str, ...] = (), appliance: Appliance = ALONE) -> Image:
     """The linux image of a release, with the distribution's kernel unless one is given. ``options`` is what its arm
     calls it by. Its root is EROFS where the kernel mounts that, unless :data:`INITRAMFS` is among them; ``compression``
-    is that of the root, the first that the kernel knows unless said."""
+    is that of the root, the first that the kernel knows unless said. ``appliance`` is what it holds besides."""
     if compression is not None and compression not in COMPRESSIONS:
         raise ImageError(f"{compression!r} is not a compression of linux images.",
                          f"Choose one of {', '.join(COMPRESSIONS)}.")
@@ -43,7 +45,7 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
     if compression not in known:
         raise ImageError(f"The kernel {kernel.name} cannot unpack {compression}.",
                          f"Choose one of {', '.join(known)} with --compression.")
-    libraries = root.release_libraries(release)
+    libraries = with_fallback(root.release_libraries(release), appliance)
     init = compiled_init(store)
     reads = CLOUDINIT in options
     extras = tuple(cloud.entries(store, release)) if reads else ()
@@ -56,11 +58,12 @@ def build_linux(store: Store, release: Release, kernel: Kernel | None, compressi
         "packer": [versions, erofs.PACKED[compression] if mounted else ()],
         "modules": [[module.name, digest(module.data)] for module in modules],
         "libraries": {path: digest_file(source) for path, source in libraries.items()},
-        **({"user data": digest(*(entry.content for entry in extras))} if reads else {})}
+        **({"user data": digest(*(entry.content for entry in extras))} if reads else {}), **appliance.inputs()}
+    minded = tuple(minding(release, appliance))
 
     def fill(place: Path, key: str) -> Image:
         assert kernel is not None
-        whole = compose(release, libraries, init, modules, extras, read_only=mounted)
+        whole = compose(release, libraries, init, modules, (*extras, *minded), read_only=mounted)
         shutil.copyfile(kernel.path, place / "kernel")
         if kernel.platform == "uml":
             (place / "kernel").chmod(0o755)  # This kernel is a program, and runs from here.

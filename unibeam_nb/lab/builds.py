@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from unibeam_nb.arms import PV, RESUME, Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.manners import UNWATCHED, Manners
 from unibeam_nb.model import Finding, Image, Release
 from unibeam_nb.store import Store, write_atomically
 
 if TYPE_CHECKING:
     from unibeam_nb.analysis.inside import Exploration, Node
+    from unibeam_nb.image.appliance import Appliance
     from unibeam_nb.image.kernels import Kernel
     from unibeam_nb.release.portability import Verdict
     from unibeam_nb.release.shake.report import Shaking
@@ -35,6 +37,8 @@ class Build:
     compression: str | None = None
     keep: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    manners: Manners = UNWATCHED
+    fallback: str = ""
 
     def __repr__(self) -> str:
         return f"<Build {self.name}: {self.release!r}" + "".join(f"; {image!r}" for image in self.images) + ">"
@@ -71,12 +75,14 @@ class Builds:
               language: str | None = None, target: str = "linux", flavour: str = "",
               ports: tuple[int, ...] = (), applications: tuple[str, ...] = (), flags: tuple[str, ...] = (),
               kernel: str | None = None, compression: str | None = None, erts: str | None = None,
-              shake: bool = False, keep: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> Build:
+              shake: bool = False, keep: tuple[str, ...] = (), drop: tuple[str, ...] = (), fallback: str | None = None,
+              guard: int = 0, heart: int = 0, restarts: int = 0) -> Build:
         """Make a release from a cell's ``text`` or from ``path``, and an image of it for ``target``.
 
         ``shake`` leaves out what the release does not use, but for the modules and applications in ``keep``; those in
         ``drop`` go in any case. ``erts`` puts another emulator into the release: ``lean``, or the path of one (``host``
-        leaves it alone).
+        leaves it alone). ``fallback`` is the name of a build whose release takes over in the same image where this one
+        does not come up; ``guard``, ``heart`` and ``restarts`` are as for :meth:`boot`, for every boot of the image.
         Raises SourceError, ImageError, ToolMissing; a failed build leaves the name as it was.
         """
         if not _NAME.fullmatch(name):
@@ -84,11 +90,14 @@ class Builds:
         if (text is None) == (path is None):
             raise UsageError("A build takes either a cell's text or --from PATH.",
                              f"Write the modules below '%%unibeam build {name}', or name a project.")
+        if fallback == name:
+            raise UsageError(f"{name} cannot fall back to itself.", "Name another build, such as the one before.")
         release = self._release(name, text, path, language, ports, applications, flags)
         if shake:
             release = self.shaken(release, keep, drop)
         release = self.on_erts(release, erts)
-        build = Build(name, release, kernel=kernel, compression=compression, keep=keep, drop=drop)
+        build = Build(name, release, kernel=kernel, compression=compression, keep=keep, drop=drop,
+                      manners=Manners(guard, heart, restarts), fallback=fallback or "")
         image = self._image(build, target, flavour)
         build = dataclasses.replace(build, images=(image,))
         write_atomically(self._names() / f"{name}.json", dump(build))
@@ -117,16 +126,29 @@ class Builds:
             return build_image(self.store, release, target, kernel=self._osv(build.kernel), options=options)
         if target in ("oci", "release"):
             return dataclasses.replace(build_image(self.store, release, target, flavour), options=options)
-        kernel = self.kernel_of(build, target, options, runner)
+        kernel, appliance = self.kernel_of(build, target, options, runner), self._appliance(build, options)
         if target == "disk":
-            return build_image(self.store, release, target, kernel=kernel, options=options)
+            return build_image(self.store, release, target, kernel=kernel, options=options, appliance=appliance)
         if runner in drivers.NETWORK:
             drivers.refuse_foreign(kernel or stock_kernel(self.store), runner, drivers.NETWORK[runner],
                                    "Build with the distribution's kernel: --kernel stock.")
         image = build_image(self.store, release, target, flavour, kernel=kernel,
                             options=tuple(word for word in options if word not in (RESUME, PV)),
-                            compression="xz" if "small" in options else build.compression)
+                            compression="xz" if "small" in options else build.compression, appliance=appliance)
         return dataclasses.replace(image, options=options)  # These two are how it is started, not what it is.
+
+    def _appliance(self, build: Build, options: tuple[str, ...]) -> Appliance | None:
+        """What an image of ``build`` holds beside its release, the other release made as this one is."""
+        from unibeam_nb.image.appliance import Appliance
+
+        if not build.manners and not build.fallback:
+            return None
+        other = None
+        if build.fallback:
+            behind = self.named(build.fallback)
+            other = self.shaken(behind.release, behind.keep, behind.drop) if "shake" in options else behind.release
+            other = self.on_erts(other, "lean" if "lean" in options else None)
+        return Appliance(build.manners, other)
 
     def kernel_of(self, build: Build, target: str, options: tuple[str, ...],
                   runner: str | None = None) -> Kernel | None:

@@ -106,8 +106,10 @@ def _refuse_manners(arm: Arm, options: BootOptions) -> None:
     for flag, wanted in (("--data", options.data), ("--guard, --heart or --restarts", options.manners)):
         if not wanted:
             continue
-        if arm.target != "linux" or arm.runner not in ("qemu", "uml"):
-            raise UsageError(f"{arm} takes no {flag}.", "Only a linux image does: boot it on qemu or uml.")
+        if arm.target == "disk" and wanted is not options.data:
+            raise UsageError(f"{arm} takes no {flag}, because a disk holds its command line.", "Build it with them.")
+        if arm.target not in ("linux", "disk") or arm.runner not in ("qemu", "uml"):
+            raise UsageError(f"{arm} takes no {flag}.", "Only a linux or disk image does: boot it on qemu or uml.")
         if RESUME in arm.extras:
             raise UsageError(f"A copy takes no {flag}.", "Leave out --resume.")
         if options.accelerator == ICOUNT and options.data:

@@ -42,4 +42,6 @@ def efi_arguments(disk: Path, uefi: Path | None, seat: Seat, seed: Path | None =
             "-smbios", f"type=1,serial=unibeam:{seat.nonce}",
             "-drive", f"file={str(disk).replace(',', ',,')},if=none,id=disk,format=raw,read-only=on",
             "-device", "virtio-blk-pci,drive=disk,bootindex=0",
-            *(qemu.seed_disk(seed, "pci") if seed else ()), *qemu.network(seat.ports), *qemu.CARDS["pci"])
+            *(qemu.seed_disk(seed, "pci") if seed else ()),
+            *(qemu.data_disk(options.data, "pci") if options.data else ()),
+            *qemu.network(seat.ports), *qemu.CARDS["pci"])

@@ -10,12 +10,12 @@ from unibeam_nb.errors import MachineError
 from unibeam_nb.machine import cgroup, children, farewell, firecracker, keyboard, qemu, registry, uml
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
-from unibeam_nb.machine.marks import MarkReader, code_of, with_kernel
+from unibeam_nb.machine.marks import MarkReader, code_of, times_told, with_kernel
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import runner_of
-from unibeam_nb.model import Mark, Memory
+from unibeam_nb.model import AGAIN, FALLBACK, Mark, Memory
 from unibeam_nb.progress import shielded
 from unibeam_nb.store import Store
 
@@ -145,6 +145,21 @@ class Machine:
             return None
         inner = code_of(self._reread().values)
         return inner if inner is not None else self._code
+
+    @property
+    def restarts(self) -> int:
+        """How often PID 1 has started the program again, because it ended badly, hung or did not come up."""
+        return times_told(self.console.raw(), self._record.nonce, AGAIN)
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the image's other release runs, since the first did not come up, now or at an earlier boot."""
+        return times_told(self.console.raw(), self._record.nonce, FALLBACK) > 0
+
+    @property
+    def data(self) -> Path | None:
+        """The disk that its program's home is on."""
+        return self._record.options.data if self._record.options else None
 
     def _reread(self) -> MarkReader:
         reader = MarkReader(self._record.nonce, 0.0)

@@ -70,6 +70,14 @@ class MarkReader:
         return guest + (init.at - init.guest if init is not None and init.guest is not None else 0.0)
 
 
+def times_told(data: bytes, nonce: str, name: str) -> int:
+    """How often these console bytes have a mark called ``name`` of the boot with this nonce."""
+    if b"@unibeam " not in data:
+        return 0
+    found = MARK_LINE.finditer(data.decode("ascii", "replace").replace("\r", "\n"))
+    return sum(mark[1] == nonce and mark[2] == name for mark in found)
+
+
 def with_kernel(marks: Mapping[str, Mark]) -> dict[str, Mark]:
     """The marks with ``kernel`` derived, in the order in which a boot has them.
 

@@ -105,10 +105,14 @@ BUILD = Command(
      Option(("--compression",), "compression of a linux image's root", "NAME", choices=("lz4", "zstd", "xz", "none")),
      Option(("--emit",), "write next to each image what starts it elsewhere: xl, libvirt, firecracker", "LIST", "list",
             choices=tuple(CONFIGURATIONS)),
+     Option(("--fallback",), "another build, whose release takes over in a linux or disk image where this one does not "
+            "come up", "BUILD", completes="names"),
+     *_MANNERS,
      *_WAIT),
     "Erlang or Elixir modules",
     ("build hello --port 8080", "build shop --from ~/shop --target linux,oci+slim",
-     "build hello --from hello.erl --shake --keep calendar"))
+     "build hello --from hello.erl --shake --keep calendar",
+     "build hello --from hello.erl --fallback hello-old --guard 20 --heart 10 --restarts 3"))
 
 CHECK = Command(
     "check", "list what in a release needs more than a BEAM around it",

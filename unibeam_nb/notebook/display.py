@@ -17,6 +17,7 @@ from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
 from unibeam_nb.notebook.inside import exploration_sheet
+from unibeam_nb.notebook.minding import of_build, of_machine
 from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Shown, Table, as_html, as_text, clean_block
 from unibeam_nb.notebook.talking import evaluated_sheet, reloaded_sheet, top_sheet
@@ -93,7 +94,7 @@ def build_sheet(build: Build) -> Sheet:
     table = Table(("image", "shipped", "unpacked", "kernel", "sha256", "from cache"), rows, numeric=frozenset((1, 2)))
     tables = [table] if rows else []
     parts = [_parts_bars(image) for image in build.images]
-    return Sheet(f"Built {build.name}", _release_facts(build.release),
+    return Sheet(f"Built {build.name}", (*_release_facts(build.release), *of_build(build)),
                  (*tables, *parts, *_findings_blocks(build.release.findings)))
 
 
@@ -105,6 +106,7 @@ def machine_sheet(machine: Machine) -> Sheet:
         facts.append(("ports", ", ".join(forwarded)))
     if memory := memory_words(machine):
         facts.append(("memory", memory))
+    facts += of_machine(machine)
     marks = sorted((mark for mark in machine.marks.values() if mark.at > 0), key=lambda mark: mark.at)
     what = "Resumed from a snapshot" if RESUME in machine.marks else "Boot"
     bars = [Bars(f"{what}, from the start of its process",

@@ -104,7 +104,9 @@ def _build(lab: Lab, given: _Given) -> Build:
             flavour=flavour or ("scratch" if kind == "oci" else ""),
             ports=tuple(_port(port) for port in given.many("port")), applications=given.many("app"), flags=flags,
             kernel=given.text("kernel"), compression=given.text("compression"),
-            erts=given.text("erts"), shake=given.switch("shake"), keep=given.many("keep"), drop=given.many("drop")))
+            erts=given.text("erts"), shake=given.switch("shake"), keep=given.many("keep"), drop=given.many("drop"),
+            fallback=given.text("fallback"), guard=given.value("guard", 0), heart=given.value("heart", 0),
+            restarts=given.value("restarts", 0)))
     # The first build says whether the release was in the cache; for the others it always was.
     whole = dataclasses.replace(builds[0], images=tuple(image for build in builds for image in build.images))
     lab.beside(whole, given.many("emit"))
