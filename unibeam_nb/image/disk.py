@@ -113,7 +113,7 @@ def wanted_modules(kernel: Kernel) -> tuple[kmod.Module, ...]:
     if kernel.modules is None:
         return ()
     modules = kmod.Modules(kernel.modules)
-    return modules.closure(name for name in (*DRIVERS, *cloud.DRIVERS) if not modules.missing((name,)))
+    return modules.closure(name for name in (*DRIVERS, *cloud.DRIVERS, "button") if not modules.missing((name,)))
 
 
 def write_disk(path: Path, stub: bytes, kernel: Path, initramfs: Path, command_line: str, *,
