@@ -341,3 +341,22 @@ def test_the_code_calls_only_what_is_inside_the_emulator(store: Store) -> None:
          end || Module <- Here], io:format("~p", [length(Here)]), halt()."""
     done = process.run([tools.find("erl"), "-noshell", "-eval", program], cwd=compiled(store), timeout=60)
     assert done.stdout == "6"
+
+
+def test_a_release_that_was_shaken_without_distribution_gets_no_name(apply: Apply, tmp_path: Path) -> None:
+    script = tmp_path / "lonely.boot"
+    process.run([tools.find("erl"), "-noshell", "-eval", """
+        Load = {application, load, [{application, kernel, [{env, [{start_distribution, false}]}]}]},
+        file:write_file("lonely.boot", term_to_binary({script, {"x", "1"}, [{apply, Load}]})), halt()."""],
+        cwd=tmp_path)
+    seed.write(tmp_path / seed.SEED, b"#cloud-config\nerlang: {node: shop, vm_args: +P 99999}\n", "i-1")
+    for root in range(1, 3):  # the second with the script, in the directory that stands for /
+        if root == 2:
+            place = tmp_path / "root2" / "srv"
+            place.mkdir(parents=True)
+            script.rename(place / script.name)
+        done = apply(f"disk {tmp_path / seed.SEED}", ("/srv/erlexec", "-boot", "/srv/lonely", "-s", "unibeam_agent"))
+        assert ("-name" in done.argv) is (root == 1)
+        assert done.argv[-4:-2] == ["+P", "99999"]
+    assert done.said == ["unibeam-cloud: node is left out: this release was shaken without distribution; build it with "
+                         "--flag '-sname NAME'."]

@@ -151,3 +151,15 @@ def test_counting_instructions_is_emulation_with_a_clock_of_a_gigahertz() -> Non
     disk = arguments(dataclasses.replace(ROOT, accelerator="icount"))
     assert ",aio=io_uring," in after(disk, "-blockdev")
     assert "virtio-mmio.ioeventfd=off" in disk
+
+
+def test_user_data_are_a_disk_behind_all_others_or_a_word_of_the_command_line() -> None:
+    guest = Guest(Path("k"), Path("i"), "0" * 16, "tcg", seed=Path("a,b"))
+    words = arguments(guest)
+    assert "driver=file,node-name=seed,read-only=on,filename=a,,b" in words
+    assert words[words.index("driver=file,node-name=seed,read-only=on,filename=a,,b") + 2] == \
+        "virtio-blk-pci,drive=seed"
+    assert "ds=" not in kernel_command_line(guest)
+    told = dataclasses.replace(guest, seed=None, user_data="http://10.0.2.2:80/x/")
+    assert " ds=nocloud;s=http://10.0.2.2:80/x/ " in kernel_command_line(told)
+    assert not any("seed" in word for word in arguments(told))

@@ -103,8 +103,8 @@ static int told_url(const char *ds, char *source, size_t room)
 	return 0;
 }
 
-/* The emulator's exit status, or -1 when it had to be ended. MORE is words behind its own; with QUIET nothing of what it
- * says is shown. */
+/* The emulator's exit status, or -1 when it had to be ended. MORE is words behind its own; with QUIET nothing of what
+ * it says is shown. */
 static int run(const char *source, char **more, int quiet)
 {
 	char *text = slurp(CLOUD "argv"), *argv[MAX_WORDS];

@@ -17,7 +17,8 @@ write([File | Rest], Number, Root, Room) ->
     Used = try one(File, Root, Room)
     catch
         throw:{no, Why} ->
-            unibeam_cloud:say(["file ", integer_to_list(Number), " of write_files", path_of(File), " is refused: ", Why]),
+            Which = ["file ", integer_to_list(Number), " of write_files", path_of(File)],
+            unibeam_cloud:say([Which, " is refused: ", Why]),
             0
     end,
     write(Rest, Number + 1, Root, Room - Used);
@@ -71,7 +72,8 @@ path(Path) when is_binary(Path) ->
     [] =:= [Byte || <<Byte>> <= Path, Byte < 32] orelse throw({no, "its path has a control character"}),
     %% As the kernel reads it: without empty parts and those that stand for the same directory.
     Plain = << <<"/", Part/binary>> || Part <- Parts, Part =/= <<>>, Part =/= <<".">> >>,
-    binary:first(<<Path/binary, 0>>) =:= $/ andalso binary:last(Path) =/= $/ orelse throw({no, "its path is not that of a file"}),
+    binary:first(<<Path/binary, 0>>) =:= $/ andalso binary:last(Path) =/= $/ orelse
+        throw({no, "its path is not that of a file"}),
     [] =/= [Place || Place <- ?PLACES, starts(Plain, Place)] orelse
         throw({no, "it may lie below /var/lib/unibeam, /tmp or /run only"}),
     starts(Plain, ?OURS) andalso throw({no, "/run/unibeam is the machine's own"}),
@@ -128,19 +130,19 @@ gunzip(Packed, Limit) ->
     Stream = zlib:open(),
     try
         zlib:inflateInit(Stream, 31),
-        inflate(zlib:safeInflate(Stream, Packed), Stream, <<>>, Limit)
+        inflate(zlib:safeInflate(Stream, Packed), Stream, [], 0, Limit)
     catch
         error:_ -> {error, "its compression is broken"}
     after
         zlib:close(Stream)
     end.
 
-inflate({More, Piece}, Stream, Done, Limit) ->
-    Whole = iolist_to_binary([Done, Piece]),
+inflate({More, Piece}, Stream, Done, Size, Limit) ->
+    Whole = Size + iolist_size(Piece),
     if
-        byte_size(Whole) > Limit -> {error, "it is too large unpacked"};
-        More =:= continue -> inflate(zlib:safeInflate(Stream, []), Stream, Whole, Limit);
-        true -> zlib:inflateEnd(Stream), {ok, Whole}
+        Whole > Limit -> {error, "it is too large unpacked"};
+        More =:= continue -> inflate(zlib:safeInflate(Stream, []), Stream, [Done | Piece], Whole, Limit);
+        true -> zlib:inflateEnd(Stream), {ok, iolist_to_binary([Done | Piece])}
     end.
 
 base64(Text) ->

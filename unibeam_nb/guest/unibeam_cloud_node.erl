@@ -39,7 +39,7 @@ one(<<"cookie">>, Line, _) ->
 one(<<"vm_args">>, Line, Value) ->
     Lines = case Value of
         _ when is_binary(Value) -> binary:split(Value, <<"\n">>, [global]);
-        _ when is_list(Value) -> [case is_binary(Each) of true -> Each; false -> refuse(Line, "vm_args is text, or a list of lines") end || Each <- Value];
+        _ when is_list(Value) -> [text(Each, Line) || Each <- Value];
         _ -> refuse(Line, "vm_args is text, or a list of lines")
     end,
     #{words => checked_words(append([words(Each, Line) || Each <- Lines]), Line)};
@@ -49,6 +49,9 @@ one(<<"env">>, Line, _) ->
     refuse(Line, "env is a mapping of applications to their keys and values");
 one(Key, Line, _) ->
     refuse(Line, ["erlang has no ", Key, "; it has node, cookie, vm_args and env"]).
+
+text(Text, _) when is_binary(Text) -> Text;
+text(_, Line) -> refuse(Line, "vm_args is text, or a list of lines").
 
 is_node_name([Name]) -> is_part(Name, "_-");
 is_node_name([Name, Host]) -> is_part(Name, "_-") andalso is_part(Host, ".-");
@@ -87,8 +90,7 @@ one_word(<<>>, _, _, Line) -> refuse(Line, "a quote in vm_args does not end").
 %% ---- terms ------------------------------------------------------------------------------------------------
 
 application(App, Line, {map, Pairs}) ->
-    ["{", atom(App, Line), ",[", separated([["{", atom(Key, At), ",", term(Value, At), "}"] || {Key, At, Value} <- Pairs]),
-     "]}"];
+    ["{", atom(App, Line), ",", pairs(Pairs), "}"];
 application(_, Line, _) ->
     refuse(Line, "an application's environment is a mapping").
 
@@ -100,8 +102,7 @@ term(Number, _) when is_integer(Number) -> integer_to_list(Number);
 term(Number, _) when is_float(Number) -> float_to_list(Number, [{scientific, 17}]);
 term(Text, Line) when is_binary(Text) -> ["\"", escaped(Text, Line), "\""];
 term(List, Line) when is_list(List) -> ["[", separated([term(Each, Line) || Each <- List]), "]"];
-term({map, Pairs}, _) ->
-    ["[", separated([["{", atom(Key, At), ",", term(Value, At), "}"] || {Key, At, Value} <- Pairs]), "]"];
+term({map, Pairs}, _) -> pairs(Pairs);
 term({tag, <<"!atom">>, Text}, Line) when is_binary(Text) -> atom(Text, Line);
 term({tag, <<"!atom">>, Flag}, _) when is_boolean(Flag) -> atom_to_list(Flag);
 term({tag, <<"!binary">>, Text}, Line) when is_binary(Text) -> ["<<\"", escaped(Text, Line), "\"/utf8>>"];
@@ -110,6 +111,9 @@ term({tag, <<"!tuple">>, List}, Line) when is_list(List) ->
 term({tag, <<"!!str">>, Text}, Line) when is_binary(Text) -> term(Text, Line);
 term({tag, Tag, _}, Line) ->
     refuse(Line, [Tag, " does not fit its value, or is none of !atom, !binary, !tuple"]).
+
+pairs(Pairs) ->
+    ["[", separated([["{", atom(Key, At), ",", term(Value, At), "}"] || {Key, At, Value} <- Pairs]), "]"].
 
 atom(Text, Line) ->
     byte_size(Text) > 0 andalso byte_size(Text) < 256 orelse refuse(Line, "an atom has 1 to 255 bytes"),
@@ -137,12 +141,13 @@ append([]) -> [].
 %% Pairs of a file in /run/unibeam and its text.
 outcome(Section, _, _) when map_size(Section) =:= 0 ->
     [];
-outcome(Section, Hostname, Root) ->
+outcome(Asked, Hostname, Root) ->
     {ok, Text} = prim_file:read_file(Root ++ "/etc/unibeam/argv"),
     Argv = case lists:reverse(binary:split(Text, <<"\n">>, [global]), []) of
         [<<>> | Lines] -> lists:reverse(Lines, []);
         Lines -> lists:reverse(Lines, [])
     end,
+    Section = without_node(Asked, Argv, Root),
     Node = node_words(Section, Hostname, Argv),
     Config = case Section of #{config := _} -> [<<"-config">>, <<"/run/unibeam/cloud">>]; _ -> [] end,
     Words = case maps_get(words, Section) of none -> []; Given -> Given end,
@@ -150,6 +155,32 @@ outcome(Section, Hostname, Root) ->
     [{"argv", lines(edited(Argv, Node ++ Config ++ Words, Section))}, {"argv.plain", lines(Plain)}]
         ++ [{"flags", lines(Words)} || Words =/= []]
         ++ [{"cloud.config", Each} || #{config := Each} <- [Section]].
+
+%% A release that was shaken, and that nothing asked for a node's name, has lost the code for it: its boot script says
+%% so.
+without_node(#{node := _} = Section, Argv, Root) ->
+    case is_lonely(Argv, Root) of
+        true ->
+            unibeam_cloud:say("node is left out: this release was shaken without distribution; build it with "
+                              "--flag '-sname NAME'."),
+            maps:remove(node, Section);
+        false -> Section
+    end;
+without_node(Section, _, _) ->
+    Section.
+
+is_lonely([<<"-boot">>, Script | _], Root) ->
+    case prim_file:read_file([Root, binary_to_list(Script), ".boot"]) of
+        {ok, Bytes} -> holds({start_distribution, false}, binary_to_term(Bytes));
+        _ -> false
+    end;
+is_lonely([_ | Rest], Root) -> is_lonely(Rest, Root);
+is_lonely([], _) -> false.
+
+holds(Term, Term) -> true;
+holds(Term, [First | Rest]) -> holds(Term, First) orelse holds(Term, Rest);
+holds(Term, Tuple) when is_tuple(Tuple) -> holds(Term, tuple_to_list(Tuple));
+holds(_, _) -> false.
 
 maps_get(Key, Map) ->
     case Map of #{Key := Value} -> Value; _ -> none end.

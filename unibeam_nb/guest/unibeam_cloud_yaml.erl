@@ -104,7 +104,8 @@ starts(Text, Line) ->
         {Key, Rest} -> {key, Key, Rest}
     end.
 
-items([{Line, Indent, <<"-", Text/binary>>} | Rest], Indent, Depth, Done) when Text =:= <<>>; binary_part(Text, 0, 1) =:= <<" ">> ->
+items([{Line, Indent, <<"-", Text/binary>>} | Rest], Indent, Depth, Done)
+        when Text =:= <<>>; binary_part(Text, 0, 1) =:= <<" ">> ->
     Body = trim_left(Text),
     {Value, Left} = case Body of
         <<>> -> block(Rest, Indent + 1, Depth + 1);
@@ -425,7 +426,9 @@ quoted(<<"\"", Rest/binary>>, Line) -> double(Rest, Line, <<>>).
 
 single(<<"''", Rest/binary>>, Done) -> single(Rest, <<Done/binary, "'">>);
 single(<<"'", Rest/binary>>, Done) -> {Done, Rest};
-single(<<"\n", Rest/binary>>, Done) -> {Ends, More} = line_ends(Rest, 0), single(More, <<(trim_right(Done))/binary, Ends/binary>>);
+single(<<"\n", Rest/binary>>, Done) ->
+    {Ends, More} = line_ends(Rest, 0),
+    single(More, <<(trim_right(Done))/binary, Ends/binary>>);
 single(<<Byte, Rest/binary>>, Done) -> single(Rest, <<Done/binary, Byte>>);
 single(<<>>, _) -> more.
 

@@ -38,8 +38,8 @@ do(State) ->
         false ->
             {error, {?MODULE, no_program}};
         Program ->
-            Arguments = ["build", Name, "--from", rebar_state:dir(State) | proplists:get_value(args, Own, []) ++ Options],
-            case run(Program, Arguments) of
+            Arguments = proplists:get_value(args, Own, []) ++ Options,
+            case run(Program, ["build", Name, "--from", rebar_state:dir(State) | Arguments]) of
                 0 -> {ok, State};
                 Status ->
                     %% unibeam has said why, and its status says which kind of failure it was.

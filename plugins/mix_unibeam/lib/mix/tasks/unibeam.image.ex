@@ -15,7 +15,8 @@ defmodule Mix.Tasks.Unibeam.Image do
   def run(arguments) do
     own = Keyword.get(Mix.Project.config(), :unibeam, [])
     {name, options} = name(arguments, own)
-    words = ["build", name, "--from", Path.dirname(Mix.Project.project_file())] ++ Keyword.get(own, :args, []) ++ options
+    project = Path.dirname(Mix.Project.project_file())
+    words = ["build", name, "--from", project] ++ Keyword.get(own, :args, []) ++ options
 
     case System.cmd(program(own), words, into: IO.stream(), stderr_to_stdout: true, env: [{"MIX_ENV", nil}]) do
       {_, 0} -> :ok
