@@ -60,6 +60,11 @@ def test_a_machine_booted_by_one_process_is_listed_read_and_stopped_by_others() 
     assert built.returncode == 0, built.stderr
     assert built.stdout.startswith("Built server\n")
 
+    inside = unibeam("explore", "server", "--against", "oci+scratch", "--depth", "1").stdout
+    assert re.search(r"\nlibraries +[\d.]+ MB +- +-[\d.]+ MB +gone$", inside, re.MULTILINE)
+    found = unibeam("explore", "server", "--search", "server").stdout
+    assert re.search(r"\napplications/server 1 +[\d.]+ kB", found)
+    assert re.search(r"\napplications/stdlib/gen_server +[\d.]+ kB", found)
     booted = unibeam("boot", "server", "--on", "process", "--http", "/", "--as", "web")
     assert booted.returncode == 0, booted.stderr
     url = re.search(r"http://127\.0\.0\.1:\d+/", booted.stdout)

@@ -133,6 +133,9 @@ def test_a_map_and_bars_can_be_drawn(tmp_path: Path) -> None:
     assert chart.save(tmp_path / "map.png").read_bytes()[1:4] == b"PNG"
     other = Exploration("b", difference(explored().root, explored(lists=0).root), "a")
     assert other.chart().alt == "b against a: -4.0 kB in all; applications/stdlib -4.0 kB (changed)."
+    deep = [Item(f"usr/lib/{name}", "base", size, size, "") for name, size in (("a", 50), ("b/c", 30), ("b/d", 20))]
+    assert Exploration("x", folded(tree("x", deep, 100))).chart().alt == \
+        "x: 100 B unpacked, the largest of it a 50 B and b 50 B."
     same = Exploration("b", difference(explored().root, explored().root), "a")
     assert same.chart().alt == "b against a: no bytes in all; nothing differs."
     assert same.chart().svg

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EACH = (APPLICATIONS, "libraries")
 """Parts of which each child is told of apart."""
 
+MOST = 0.4
+"""What is more than this of the whole hides the rest."""
+
 LARGEST = 14
 """So many differences have a row of their own."""
 
@@ -50,12 +53,12 @@ def _map(what: Exploration, ax: Axes | None) -> Axes:
 
 def _named(root: Node) -> list[tuple[str, Node]]:
     """What the map gives an area and perhaps a name, with its group: of applications and libraries each one, of
-    other parts the whole."""
+    other parts the whole, unless it is most of the image."""
     found = []
     for part in root.children:
-        whole = part.name not in EACH
-        found += [(group_of(part.name), node) for node in ((part,) if whole else part.children) if node.bytes]
-    return sorted(found, key=lambda pair: -pair[1].bytes)
+        nodes = [((), part)] if part.name not in EACH else [((part.name,), node) for node in part.children]
+        found += [Found((*above, node.name), node) for above, node in nodes if node.bytes]
+    return [(group_of(hit.trail[0]), hit.node) for hit in opened(found)]
 
 
 def _inner(ax: Axes, node: Node, place: tuple[float, float, float, float]) -> None:
@@ -76,7 +79,7 @@ def _differences(what: Exploration, ax: Axes | None) -> Axes:
     shown, rest = found[:LARGEST], found[LARGEST:]
     if not shown:
         return _nothing(what, ax)
-    labels = [hit.trail[-1].replace(" ", "\N{NO-BREAK SPACE}") for hit in shown]
+    labels = [(Found(hit.trail[1:], hit.node).path or hit.path).replace(" ", "\N{NO-BREAK SPACE}") for hit in shown]
     ax = ax or row_axes(labels, None, each=0.3)
     for row, hit in enumerate(shown):
         more = hit.node.delta >= 0
@@ -105,7 +108,20 @@ def changes(root: Node) -> Sequence[Found]:
     for part in root.children:
         whole = part.state in (NEW, GONE) or part.name not in EACH
         found += [Found((part.name,), part)] if whole else [Found((part.name, n.name), n) for n in part.children]
-    return sorted((hit for hit in found if hit.node.state != SAME), key=lambda hit: (-hit.node.weight, hit.path))
+    return opened([hit for hit in found if hit.node.state != SAME])
+
+
+def opened(found: Sequence[Found]) -> list[Found]:
+    """The same from the largest down; a part or a directory that is most of it all gives way to what is in it."""
+    hits = sorted(found, key=lambda hit: (-hit.node.weight, hit.path))
+    while hits and len(hits) < LARGEST:
+        top = hits[0]
+        inside = [Found((*top.trail, n.name), n) for n in top.node.children if n.state != SAME and n.weight]
+        most = top.node.weight > MOST * sum(hit.node.weight for hit in hits)
+        if not most or not inside or top.node.kind not in ("part", "directory"):
+            break
+        hits = sorted((*hits[1:], *inside), key=lambda hit: (-hit.node.weight, hit.path))
+    return hits
 
 
 def describe_inside(what: Exploration) -> str:
