@@ -7,7 +7,7 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels browser bench clean
+.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels xen browser bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lab     open JupyterLab on the notebooks"
 	@echo "make binder  do what Binder does: build, then every notebook, as a user without rights and below 2 GB"
 	@echo "make kernels compile and boot the kernels that make test has no time for"
+	@echo "make xen     boot images on a Xen host under emulation, also those that make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
 
@@ -39,8 +40,8 @@ unit: setup
 # themselves, run alone afterwards.
 integration: setup
 	@echo "==> integration tests (real erlc, rebar3, mix, QEMU, podman, crun)"
-	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadfile -m "not serial and not kernels"
-	@$(BIN)/python -m pytest tests/integration -q -m "serial and not kernels"
+	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS) --dist loadfile -m "not serial and not kernels and not xen"
+	@$(BIN)/python -m pytest tests/integration -q -m "serial and not kernels and not xen"
 
 # The kernels that make test has no time for: the smallest, and one with every option.
 kernels: setup
@@ -64,6 +65,11 @@ browser: setup
 	@scripts/setup.sh --browser
 	@echo "==> browser tests (JupyterLab in Chromium)"
 	@$(BIN)/python -m pytest tests/browser -q
+
+# A whole Xen host under emulation, with PV and PVH guests.
+xen: setup
+	@echo "==> Xen under QEMU"
+	@$(BIN)/python -m pytest tests/integration/test_xen.py -q
 
 lab: setup
 	@$(BIN)/jupyter lab $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) notebooks

@@ -15,7 +15,7 @@ from typing import IO
 from unibeam_nb import process
 from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import children, data, diagnose, door, ports, proc, registry, room, seed, snapshot
+from unibeam_nb.machine import children, data, diagnose, door, ports, proc, registry, room, seed, snapshot, xen
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.available import refuse
 from unibeam_nb.machine.console import Console, Follower, plain
@@ -354,7 +354,8 @@ class Watch:
     def _tell(self) -> None:
         """Tell PID 1 the secret of the machine's channel."""
         if self.seat.door is not None:
-            door.tell(self.seat.directory, self.seat.door, self.stack)
+            terminal = xen.terminal(self.seat) if self.seat.arm.runner == "xen" else None
+            door.tell(self.seat.directory, self.seat.door, self.stack, terminal)
 
     def _reached(self) -> bool:
         if self.prober is None:

@@ -69,11 +69,12 @@ def keep(directory: Path, door: Door) -> None:
         stream.write(door.secret)
 
 
-def tell(directory: Path, door: Door, stack: ExitStack) -> None:
-    """Answer a virtual machine that asks for the secret. What is opened for that closes with ``stack``."""
+def tell(directory: Path, door: Door, stack: ExitStack, terminal: Path | None = None) -> None:
+    """Answer a virtual machine that asks for the secret, on ``terminal`` where that is its console. What is opened for
+    that closes with ``stack``."""
     line, socket = directory / CONSOLE_INPUT, SECRET_SOCKET if (directory / SECRET_SOCKET).exists() else CONSOLE_SOCKET
-    if line.is_fifo():
-        handle = os.open(line, os.O_WRONLY | os.O_NONBLOCK)
+    if terminal is not None or line.is_fifo():
+        handle = os.open(terminal or line, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         os.write(handle, door.answer())
         os.close(handle)
     elif (console := qmp.connect(directory, socket)) is not None:

@@ -45,7 +45,7 @@ def prepare(seat: Seat) -> Start:
     write_atomically(place, configuration(guest))
     write_atomically(plug, script(link))
     plug.chmod(0o700)
-    return Start(create(program, place), CONSOLE, fed=True)
+    return Start(create(program, place), CONSOLE)
 
 
 def _refuse_without_virtualisation(program: Path) -> None:
@@ -58,6 +58,17 @@ def _refuse_without_virtualisation(program: Path) -> None:
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
     """The guest runs as soon as xl has made its domain; when that was cannot be seen from here."""
     return None
+
+
+def terminal(seat: Seat) -> Path:
+    """The terminal of this host that is the console of a domain: what is written there is its input. xl's own console
+    hears nobody but a terminal (``xenconsole``, which takes no input where its own is none). Raises MachineError."""
+    program, reader = tools.find(PROGRAM), tools.find("xenstore-read")
+    number = process.run([program, "domid", container_name(seat.id)], check=False).stdout.strip()
+    path = process.run([reader, f"/local/domain/{number}/console/tty"], check=False).stdout.strip()
+    if not path.startswith("/dev/"):
+        raise MachineError(f"Xen does not tell which terminal is the console of {seat.name}.", "Boot it again.")
+    return Path(path)
 
 
 def payload(record: Record, directory: Path) -> list[ProcessId]:
