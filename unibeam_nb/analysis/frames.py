@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 from unibeam_nb.analysis.rows import row_of, rows_of
 from unibeam_nb.bench.checks import outliers
 from unibeam_nb.bench.journal import Experiment
+from unibeam_nb.bench.records import no_collection
 from unibeam_nb.errors import BenchError
 from unibeam_nb.model import KINDS, MARKS, Image, Sample
 
@@ -75,28 +76,43 @@ def require(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
 def samples_frame(exp: Experiment) -> pd.DataFrame:
     """Every sample, failed ones and warm-ups included; columns :data:`SAMPLES`, then factors and further values."""
-    until, samples = exp.until, exp.samples
-    rows, memories = [row_of(s) for s in samples], [s.memory for s in samples]
+    with no_collection():
+        return _samples_frame(exp)
+
+
+def _samples_frame(exp: Experiment) -> pd.DataFrame:
+    samples, until = exp.samples, exp.until
+    # All of a sample at once, then column by column: 100,000 samples do not fit into a processor's cache, so that each
+    # further pass over them waits for memory.
+    held: dict[str, Any] = dict.fromkeys(_HELD, ())
+    held |= zip(_HELD, zip(*map(_held, samples), strict=True), strict=False)
+    rows = [row_of(s) for s in samples]
+    seconds = [marks.get(until) if ok else None for marks, ok in zip(held["marks"], held["ok"], strict=True)]
     marked = _outlying(exp, rows)
-    # Column by column: a row for each of 100,000 samples would be as many objects for the cycle collector to visit.
-    columns: dict[str, Any] = {key: list(map(attrgetter(key), samples)) for key in SAMPLES if key in _OWN}
-    columns |= {
-        "experiment": exp.name, "row": rows, "until": until,
-        "seconds": [s.marks.get(until) if s.ok else None for s in samples],
-        "outlier": [place in marked for place in range(len(samples))],
-        "payload_bytes": [m.payload if m else None for m in memories],
-        "overhead_bytes": [m.overhead if m else None for m in memories],
-        "memory_bytes": [m.total if m else None for m in memories],
-        "beam_bytes": [m.beam if m else None for m in memories]}
-    factors = sorted(set().union(*(s.factors for s in samples)))
-    values = sorted(set().union(*(s.values for s in samples)))
-    columns |= {f"factor_{key}": [s.factors.get(key) for s in samples] for key in factors}
-    columns |= {key: [s.values.get(key) for s in samples] for key in values}
+    memories = [(m.payload, m.overhead, m.payload + m.overhead, m.beam) if m else (None,) * 4 for m in held["memory"]]
+    columns: dict[str, Any] = {key: held[key] for key in SAMPLES if key in held}
+    columns |= {"experiment": exp.name, "row": rows, "until": until, "seconds": seconds,
+                "outlier": [place in marked for place in range(len(samples))]}
+    columns |= zip(("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes"),
+                   zip(*memories, strict=True) if memories else ((),) * 4, strict=True)
+    factors, values = _spread(held["factors"]), _spread(held["values"])
+    columns |= {f"factor_{key}": found for key, found in factors.items()} | values
     # Typed one by one: pandas would first guess what each holds, and copy the whole frame to change it.
     columns |= {key: np.array(columns[key], dtype="float64") for key in ("seconds", "load1", *values)}
     columns |= {key: pd.array(columns[key], dtype="Int64") for key in _WHOLE}
     columns |= {key: np.array(columns[key], dtype="int64") for key in _COUNTS}
     return pd.DataFrame(columns, columns=[*SAMPLES, *(f"factor_{key}" for key in factors), *values])
+
+
+def _spread(dicts: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+    """A column for every key of any of these dicts, in the order of the names; None where a dict does not have it."""
+    keys = sorted(set().union(*dicts))
+    if len(keys) > 1:
+        try:
+            return dict(zip(keys, zip(*map(itemgetter(*keys), dicts), strict=True), strict=True))
+        except KeyError:
+            pass
+    return {key: [one.get(key) for one in dicts] for key in keys}
 
 
 _WHOLE = ("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes", "mem_mb")
@@ -105,8 +121,8 @@ _WHOLE = ("payload_bytes", "overhead_bytes", "memory_bytes", "beam_bytes", "mem_
 _COUNTS = ("block", "order", "vcpus", "shipped_bytes", "unpacked_bytes")
 """The columns of whole numbers that every sample has."""
 
-_OWN = {field.name for field in dataclasses.fields(Sample)}
-"""The columns that a sample holds as they are."""
+_HELD = tuple(field.name for field in dataclasses.fields(Sample) if field.name != "parts")
+_held = attrgetter(*_HELD)
 
 
 def measured_frame(exp: Experiment, kind: str = "boot") -> pd.DataFrame:
