@@ -94,7 +94,7 @@ cache, state, name, arm = sys.argv[1:]
 lab = Lab(Store(Path(cache), Path(state)))
 told = {}
 try:
-    machine = lab.boot(name, arm=arm, http="/", deadline=400, mem_mb=192, channel=True)
+    machine = lab.boot(name, arm=arm, http="/", deadline=540, mem_mb=192, channel=True)
     told.update(marks=list(machine.marks), url=machine.url, memory=machine.memory().payload, arm=machine.arm,
                 body=urllib.request.urlopen(machine.url, timeout=60).read().decode(),
                 configuration=(machine.directory / "xl.cfg").read_text(), console=machine.console.text(),
@@ -133,7 +133,7 @@ class XenHost:
                    "-initrd", f"{self.kernel} console=hvc0 quiet panic=-1,{place / 'initramfs'}",
                    "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
                    "-device", "virtio-9p-pci,fsdev=host,mount_tag=host")
-        process.run(command, timeout=570, check=False)
+        process.run(command, timeout=590, check=False)
         return serial.read_text(errors="replace")
 
 
