@@ -83,6 +83,48 @@ start(_, _) -> receive never -> ok end.
 stop(_) -> ok.
 """
 
+DUO = {
+    "rebar.config": """
+{erl_opts, []}.
+{relx, [{release, {duo, "1.0"}, [duo, {frail, temporary}]}, {mode, prod}]}.
+""",
+    "apps/frail/src/frail.app.src": """
+{application, frail, [{vsn, "1"}, {registered, []}, {applications, [kernel, stdlib]}, {mod, {frail, []}}]}.
+""",
+    "apps/frail/src/frail.erl": """
+-module(frail).
+-behaviour(application).
+-export([start/2, stop/1]).
+
+start(_, _) -> {ok, spawn_link(fun() -> register(frail, self()), receive crash -> exit(on_purpose) end end)}.
+stop(_) -> ok.
+""",
+    "apps/duo/src/duo.app.src": """
+{application, duo, [{vsn, "1"}, {registered, []}, {applications, [kernel, stdlib]}, {mod, {duo, []}}]}.
+""",
+    "apps/duo/src/duo.erl": """
+-module(duo).
+-behaviour(application).
+-export([start/2, stop/1]).
+
+start(_, _) ->
+    {ok, Listen} = gen_tcp:listen(list_to_integer(os:getenv("PORT")), [binary, {active, false}, {reuseaddr, true}]),
+    {ok, spawn_link(fun() -> gen_tcp:controlling_process(Listen, self()), accept(Listen) end)}.
+
+stop(_) -> ok.
+
+accept(Listen) ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    {ok, <<"GET ", Path/binary>>} = gen_tcp:recv(Socket, 0),
+    case Path of <<"/crash", _/binary>> -> frail ! crash, timer:sleep(500); _ -> ok end,
+    Body = lists:join(" ", lists:sort([atom_to_list(Name) || {Name, _, _} <- application:which_applications()])),
+    ok = gen_tcp:send(Socket, ["HTTP/1.0 200 OK\\r\\n\\r\\n", Body]),
+    ok = gen_tcp:close(Socket),
+    accept(Listen).
+""",
+}
+"""A release of two applications, one of which may crash."""
+
 IN_ORDER = "the keeper has stopped"
 
 
@@ -192,6 +234,18 @@ def test_a_machine_stops_in_order_and_without_a_second_of_waiting(built: Lab, ar
         if taken[-1] < 1:
             return
     raise AssertionError(f"it took {taken} s")
+
+
+def test_an_application_that_is_temporary_may_crash_without_the_node(lab: Lab, tmp_path: Path) -> None:
+    for name, text in DUO.items():
+        (tmp_path / "duo" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "duo" / name).write_text(text)
+    lab.build("duo", path=tmp_path / "duo", ports=(8080,), target="release")
+    with booted(lab, "duo", arm="process", http="/") as machine:
+        assert get(machine).startswith("duo frail kernel stdlib")
+        assert "frail" not in get(machine, "crash")
+        assert get(machine).startswith("duo kernel stdlib")
+        assert machine.alive
 
 
 def test_the_power_button_stops_a_machine_in_order(built: Lab) -> None:
