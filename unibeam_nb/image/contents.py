@@ -20,8 +20,12 @@ from unibeam_nb.image.root import part_of
 from unibeam_nb.image.tree import Entry, from_directory
 from unibeam_nb.model import IMAGE_ROOT, Image
 from unibeam_nb.progress import checkpoint
+from unibeam_nb.store import Store, digest
 
 CONTENTS = "contents.json"
+
+FORMAT = 1
+"""Counts up whenever an item would be another one."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +58,29 @@ def of_entries(entries: Iterable[Entry]) -> Iterator[Item]:
             yield item(entry.path, entry.part, entry.target.encode())
 
 
-def of_layer(path: Path, part: str) -> Iterator[Item]:
-    """The files of a layer (a tar archive, compressed or not). A link of either kind counts nothing there."""
-    with tarfile.open(path) as tar:
-        for member in tar:
-            checkpoint()
-            stream = tar.extractfile(member) if member.isreg() else None
-            if stream is not None:
-                yield item(member.name, part, stream.read())
+def of_layer(store: Store, layer: Path, key: str, part: str) -> tuple[Item, ...]:
+    """The files of a layer (a tar archive, compressed or not), looked at once for its ``key``. A link of either kind
+    counts nothing there."""
+    def found() -> Iterator[Item]:
+        with tarfile.open(layer) as tar:
+            for member in tar:
+                checkpoint()
+                stream = tar.extractfile(member) if member.isreg() else None
+                if stream is not None:
+                    yield item(member.name, part, stream.read())
+
+    entry, _ = store.build("contents", digest(FORMAT, key, part)[:32], lambda place: write(place, found()))
+    return _items(entry / CONTENTS)
 
 
 def write(place: Path, items: Iterable[Item]) -> None:
     """Write ``contents.json`` into an image's directory: one item a line, in the order of their paths."""
     lines = (json.dumps(astuple(each), ensure_ascii=False) for each in sorted(items, key=lambda i: (i.path, i.part)))
     (place / CONTENTS).write_text("[" + ",\n".join(lines) + "]\n", encoding="utf-8")
+
+
+def _items(path: Path) -> tuple[Item, ...]:
+    return tuple(Item(*row) for row in json.loads(path.read_text(encoding="utf-8")))
 
 
 def noted(image: Image) -> bool:
@@ -80,8 +93,7 @@ def read(image: Image) -> tuple[Item, ...]:
     if image.target == "release":
         return tuple(of_entries(from_directory(image.path, IMAGE_ROOT.lstrip("/"), part_of)))
     try:
-        rows = json.loads((image.path / CONTENTS).read_text(encoding="utf-8"))
-        return tuple(Item(*row) for row in rows)
+        return _items(image.path / CONTENTS)
     except (OSError, ValueError, TypeError):
         raise ImageError(f"What lies in the {image.kind} image of {image.name} was not noted when it was built.",
                          "Build it again.") from None

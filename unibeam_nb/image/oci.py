@@ -52,7 +52,7 @@ def build_oci(store: Store, release: Release, flavour: str) -> Image:
                 bases.unpack(base, unpacked)
             write_directory({**runtime, **program}, unpacked)
         own = tree((*runtime.values(), *program.values()))
-        below = contents.of_layer(base.layer, "base") if base else ()
+        below = contents.of_layer(store, base.layer, base.digest, "base") if base else ()
         contents.write(place, (*contents.of_entries(own.values()), *below))
         sizes = parts(own)
         sizes = (Part("base", base.bytes), *sizes) if base else sizes

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EACH = (APPLICATIONS, "libraries")
 """Parts of which each child is told of apart."""
 
+CROWD = 60
+"""No more is opened where there are so many already."""
+
 MOST = 0.4
 """What is more than this of the whole hides the rest."""
 
@@ -114,7 +117,7 @@ def changes(root: Node) -> Sequence[Found]:
 def opened(found: Sequence[Found]) -> list[Found]:
     """The same from the largest down; a part or a directory that is most of it all gives way to what is in it."""
     hits = sorted(found, key=lambda hit: (-hit.node.weight, hit.path))
-    while hits and len(hits) < LARGEST:
+    while hits and len(hits) < CROWD:
         top = hits[0]
         inside = [Found((*top.trail, n.name), n) for n in top.node.children if n.state != SAME and n.weight]
         most = top.node.weight > MOST * sum(hit.node.weight for hit in hits)
