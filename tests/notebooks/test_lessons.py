@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import nbformat
@@ -16,9 +15,6 @@ from unibeam_nb.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not path.stem.startswith("01")]
-PATIENCE = 180.0
-"""Seconds that a lesson may take."""
-
 
 @pytest.mark.serial
 @pytest.mark.timeout(400)
@@ -27,10 +23,8 @@ def test_a_lesson_runs_as_it_stands_and_leaves_nothing_behind(path: Path, store:
     place = tmp_path / "notebooks"
     shutil.copytree(ROOT / "notebooks", place)
     notebook = nbformat.read(path, as_version=4)
-    began = time.monotonic()
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(place)}})
     client.execute(env=os.environ | {"UNIBEAM_HOME": str(store.cache.parent)})
-    assert time.monotonic() - began < PATIENCE
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not any(output.output_type == "error" for output in outputs)
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
