@@ -16,6 +16,7 @@ from unibeam_nb.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if not path.stem.startswith("01")]
 
+
 @pytest.mark.serial
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
