@@ -26,7 +26,8 @@ init(State) ->
 switches() -> ["shake"].
 
 values() ->
-    ["lang", "target", "port", "app", "flag", "kernel", "erts", "keep", "drop", "compression"].
+    ["lang", "target", "port", "app", "flag", "kernel", "erts", "keep", "drop", "compression", "emit", "fallback",
+     "guard", "heart", "restarts"].
 
 option(Word, Type) ->
     {list_to_atom(Word), undefined, Word, Type, "see unibeam build --help"}.
