@@ -1,7 +1,8 @@
 """``unibeam`` in a shell: the magic's parser and commands, with a terminal for a face.
 
 Results go to standard output; progress, notes and errors go to standard error. The exit status is 0 when
-the work is done, 1 when it failed, 2 when the command line made no sense, 130 after Ctrl-C.
+the work is done, 1 when it failed, 2 when the command line made no sense, 130 after Ctrl-C or
+a polite kill.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,6 +29,7 @@ DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _end_tidily()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that has no tick must not cost the whole answer.
         sys.stdout.reconfigure(errors="replace")
@@ -49,6 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _end_tidily() -> None:
+    """Have a polite end, by ``kill`` or by a terminal that goes away, stop what was started, as Ctrl-C does. ``nohup``
+    has the last word on the latter."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
 
 
 def _carry_out(request: Request) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +134,34 @@ def test_a_terminal_without_ticks_gets_its_answer_all_the_same() -> None:
     out, err = child.communicate(timeout=60)
     assert child.returncode == 0, err
     assert "? missing" in out
+
+
+ENDLESS = """
+import sys
+from unibeam_nb import cli, process
+cli.execute = lambda lab, request: process.run(["sleep", sys.argv[1]])
+sys.exit(cli.main(["ps"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_polite_end_leaves_no_program_behind(number: signal.Signals) -> None:
+    length = f"31{os.getpid()}{number:d}.25"  # Nobody else sleeps for exactly as long.
+    work = subprocess.Popen([sys.executable, "-c", ENDLESS, length], stderr=subprocess.PIPE, text=True)
+    ends = time.monotonic() + 60
+    while not sleepers(length) and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert sleepers(length)
+    work.send_signal(number)
+    assert "unibeam: Stopped." in work.communicate(timeout=60)[1]
+    assert work.returncode == 130
+    assert not sleepers(length)
+
+
+def sleepers(length: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if process.read_bytes().endswith(f"sleep\0{length}\0".encode()):
+                found.append(process.parent.name)
+    return found

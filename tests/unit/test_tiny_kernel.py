@@ -92,8 +92,8 @@ def test_the_last_word_on_an_option_holds() -> None:
 def test_what_cannot_be_had_is_refused_before_anything_is_fetched(fresh_store: Store) -> None:
     with pytest.raises(UsageError) as caught:
         tiny.build_tiny(fresh_store, "boot", ("usb",))
-    assert str(caught.value) == ("'usb' is not an option of tiny kernels.\n  Hint: The options are block, efi, ipv6, "
-                                 "pci, smp, xen; any other is written CONFIG_NAME=y.")
+    assert str(caught.value) == ("'usb' is not an option of tiny kernels.\n  Hint: The options are block, clouds, efi, "
+                                 "ipv6, pci, smp, xen; any other is written CONFIG_NAME=y.")
     with pytest.raises(UsageError) as caught:
         tiny.build_tiny(fresh_store, "looks")
     assert str(caught.value) == "'looks' is nothing a kernel can be optimised for.\n  Hint: Choose one of boot, size."

@@ -55,7 +55,8 @@ def before(state: HostState, plan: Plan) -> list[Concern]:
     found = []
     if state.load1 > max(0.5, 0.4 * state.cores):
         found.append(Concern(
-            f"The load average is {state.load1:.1f} on {state.cores} cores.", "Something else is running on this host.",
+            f"The load average is {state.load1:.1f} on {state.cores} core{'' if state.cores == 1 else 's'}.",
+            "Something else is running on this host.",
             "Wait for it to end, or expect wider intervals."))
     slow = [g for g in state.governors if g not in ("performance", "schedutil")]
     if slow:
