@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from types import FrameType
 
 from unibeam_nb.errors import Cancelled, UnibeamError, UsageError
 from unibeam_nb.job import Job
@@ -61,7 +62,13 @@ def _end_tidily() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, signal.default_int_handler)
+                signal.signal(number, _as_ctrl_c)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C would do now, which is not the same while work is under way."""
+    now = signal.getsignal(signal.SIGINT)
+    (now if callable(now) else signal.default_int_handler)(number, frame)
 
 
 def _carry_out(request: Request) -> int:
