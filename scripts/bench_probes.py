@@ -18,10 +18,10 @@ from unibeam_nb.units import format_bytes, format_seconds
 LEAN = ("release@process", "release+lean@process", "oci+scratch@crun", "oci+scratch+lean@crun")
 """Each arm with the host's emulator, followed by its lean twin."""
 
-DENSE = ("linux+tiny+lean+resume@qemu", "oci+scratch@podman", "oci+scratch@crun", "oci+scratch+lean@crun",
-         "release@process")
-LEAST = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+small+lean@qemu", "oci+scratch@podman",
-         "oci+scratch@crun", "oci+scratch+lean@crun")
+DENSE = ("linux+tiny+shake+lean+resume@qemu", "oci+scratch@podman", "oci+scratch@crun",
+         "oci+scratch+shake+lean@crun", "release@process")
+LEAST = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+shake+lean@qemu", "oci+scratch@podman", "oci+scratch@crun",
+         "oci+scratch+shake+lean@crun")
 COPIES = (1, 4, 16, 32)
 
 BEGIN, END = "<!-- probes: made by make bench -->", "<!-- end of probes -->"

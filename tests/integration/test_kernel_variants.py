@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from unibeam_nb.arms import Arm
 from unibeam_nb.image import kconfig, tiny
 from unibeam_nb.image.kernels import Kernel, bzimage_version
 from unibeam_nb.image.linux import build_linux
@@ -87,3 +88,12 @@ def test_a_kernel_with_every_option_answers_over_ipv6_sockets_on_a_bus_with_two_
 def test_the_same_kernel_answers_without_a_bus(variant: Lab, every: Kernel) -> None:
     kernel = dataclasses.replace(every, platform="mmio")
     assert answer(variant.store, build_linux(variant.store, variant.named("variant").release, kernel)) == "1"
+
+
+@pytest.mark.parametrize("arm", ["disk+tiny@qemu", "disk+bios+tiny@qemu"])
+def test_a_disk_with_a_kernel_of_its_own_is_small_and_tells_its_marks(lab: Lab, arm: str) -> None:
+    lab.build("small_hello", text=IPV4_HELLO, ports=(8080,))
+    machine = lab.boot("small_hello", arm=arm, http="/")
+    assert list(machine.marks) == ["spawn", "vmm", "kernel", "init", "beam", "app", "http"]
+    machine.stop()
+    assert lab.image(lab.named("small_hello"), Arm.parse(arm)).shipped_bytes < 12_000_000
