@@ -33,7 +33,7 @@ OPTIONS = {"raw": ("-O", "raw"), "qcow2": ("-O", "qcow2"), "vmdk": ("-O", "vmdk"
 Azure wants whole MiB, which our disks have (formats/gpt.py)."""
 
 _FOOTER = struct.Struct(">8sIIQI4sI4sQQIII16sB")
-_CID = re.compile(rb"\nCID=[0-9a-f]{8}\n")
+_DESCRIPTOR = re.compile(rb"(# Disk DescriptorFile\n[^\0]*?\n)CID=[0-9a-f]{1,8}(\n[^\0]*)\0{7,}")
 
 
 def convert(disk: Path, kind: str, output: Path, seed: str) -> Path:
@@ -78,12 +78,13 @@ def fix_vhd(path: Path, seed: str) -> None:
 
 
 def fix_vmdk(path: Path, seed: str) -> None:
-    """Take chance out of the descriptor of a stream-optimised VMDK, which stands in its first 64 KiB."""
+    """Take chance out of the descriptor of a stream-optimised VMDK, a text with zeros behind it in its first 64 KiB."""
     with path.open("r+b") as stream:
         head = stream.read(1 << 16)
-        found = _CID.search(head)
+        found = _DESCRIPTOR.search(head)
         if found is None:
             raise ImageError("qemu-img wrote a vmdk without a content identifier.")
+        # qemu-img writes it without leading zeros; all ones, and all but the last, are reserved.
+        fixed = b"%sCID=0%s%s" % (found[1], seed[:7].encode(), found[2])
         stream.seek(found.start())
-        # All ones and all but the last are reserved.
-        stream.write(b"\nCID=0" + seed[:7].encode() + b"\n")
+        stream.write(fixed.ljust(found.end() - found.start(), b"\0"))
