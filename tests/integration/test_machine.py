@@ -382,6 +382,32 @@ def test_an_interrupt_during_a_boot_leaves_no_machine(place: Store) -> None:
     assert_nothing_is_left(place, [])
 
 
+def store_at(shared: Store, home: Path) -> Store:
+    """A store elsewhere, without the hour that its kernels would take."""
+    made = Store(home / "cache", home / "state")
+    made.cache.mkdir(parents=True)
+    for slow in ("kernels", "sources", "apt", "bases"):
+        (shared.cache / slow).mkdir(exist_ok=True)
+        (made.cache / slow).symlink_to(shared.cache / slow)
+    return made
+
+
+@pytest.mark.parametrize("runner", [runner for runner in RUNNERS if runner != "uml"])
+@pytest.mark.parametrize("name", ["My Caches=New", "caches, v1:2"])
+def test_the_cache_may_lie_anywhere(store: Store, tmp_path: Path, runner: str, name: str) -> None:
+    """Each runner hands paths to another program, which has its own ideas of what a path or a name may hold."""
+    odd = store_at(store, tmp_path / name)
+    if "," in name and runner in ("podman", "docker"):
+        with pytest.raises(MachineError) as raised, booted(odd, runner):
+            pass
+        assert str(raised.value) == (
+            f"No container engine can keep images in {odd.cache / runner}: its path has ',' and ':' in it.\n"
+            "  Hint: Set UNIBEAM_HOME to another folder, or use a runner such as crun.")
+        return
+    with booted(odd, runner) as machine:
+        assert get(machine) == "hello"
+
+
 def test_podman_keeps_to_itself(place: Store) -> None:
     own = places(place)
     assert own.root.is_relative_to(place.cache)

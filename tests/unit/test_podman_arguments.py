@@ -17,7 +17,7 @@ def test_every_call_uses_storage_of_our_own() -> None:
 
 
 def test_images_are_pulled_from_this_disk_only() -> None:
-    assert pull(Path("/images/layout"), PLACES.policy)[-1] == "oci:/images/layout"
+    assert pull("layout", PLACES.policy)[-1] == "oci:layout"
     assert "--pull never" in " ".join(run("image", "name", "me", ARGV, {}))
 
 

@@ -54,7 +54,14 @@ def places(store: Store) -> Places:
 
 
 def run_directory(home: Path) -> Path:
-    """A short path for what ends with the host's boot and belongs to the engine that lives in ``home``."""
+    """A short path for what ends with the host's boot and belongs to the engine that lives in ``home``.
+
+    Raises MachineError where no engine could work: a comma or a colon ends a word in overlay's mount options.
+    """
+    if odd := sorted({",", ":"} & set(str(home))):
+        signs = " and ".join(map(repr, odd))
+        raise MachineError(f"No container engine can keep images in {home}: its path has {signs} in it.",
+                           "Set UNIBEAM_HOME to another folder, or use a runner such as crun.")
     path = Path(tempfile.gettempdir()) / f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
@@ -88,7 +95,8 @@ def load(store: Store, image: Image) -> str:
         if known.code != 0:
             with step(f"Loading the image {image.name} into podman"):
                 layout = image.file("layout").resolve()
-                done = process.run(command(store, way, podman_arguments.pull(layout, own.policy)), env=env)
+                done = process.run(command(store, way, podman_arguments.pull(layout.name, own.policy)), env=env,
+                                   cwd=layout.parent)
                 process.run(command(store, way, ("tag", done.stdout.split()[-1], name)), env=env, timeout=60)
     return name
 

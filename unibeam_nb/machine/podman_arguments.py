@@ -61,8 +61,12 @@ def base(program: Path, places: Places) -> tuple[str, ...]:
             "--tmpdir", str(places.run / "tmp"))
 
 
-def pull(layout: Path, policy: Path) -> tuple[str, ...]:
-    """Load an OCI image layout (a directory); podman prints the image's id last."""
+def pull(layout: str, policy: Path) -> tuple[str, ...]:
+    """Load an OCI image layout, a directory by its name inside the working directory; podman prints its id last.
+
+    podman 4 makes a repository's name of the path it is given, and refuses one with a capital letter in it: a
+    whole path would depend on where the user's cache happens to lie.
+    """
     return ("pull", "--quiet", "--signature-policy", str(policy), f"oci:{layout}")
 
 
