@@ -7,7 +7,7 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels xen browser bench clean
+.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels xen browser bench torture clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make kernels compile and boot the kernels that make test has no time for"
 	@echo "make xen     boot images on a Xen host under emulation, also those that make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
+	@echo "make torture faults, load and hostile input for an hour or so (RELIABILITY.md; one part: make torture ARGS=faults)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
 
 setup:
@@ -80,6 +81,10 @@ bench: setup
 	@$(BIN)/python scripts/edit.py --write
 	@$(BIN)/python scripts/round_trip.py --write
 	@$(BIN)/python scripts/record.py
+
+# Interruptions, load and bad input, far more of them than make test has time for.
+torture: setup
+	@$(BIN)/python scripts/torture.py $(ARGS)
 
 clean:
 	@[ ! -x $(BIN)/unibeam ] || $(BIN)/unibeam clean

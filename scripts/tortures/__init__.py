@@ -1,0 +1,46 @@
+"""What `make torture` does to unibeam: one module for each section, all named in :data:`SECTIONS`.
+
+A module has ``run(options) -> bool``: it prints what it counts, with its seed, and returns whether everything held.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SEED = 20260
+"""The seed of every section unless told otherwise, so that two runs do the same."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), and the number of
+    the one case to repeat (None: all)."""
+
+    seed: int = SEED
+    count: int | None = None
+    only: int | None = None
+
+
+class Section(Protocol):
+    """A module of this package."""
+
+    def run(self, options: Options) -> bool:
+        """Do it; whether everything held."""
+
+
+SECTIONS: dict[str, str] = {
+    "faults": "200 seeded interruptions of builds, boots, experiments and notebooks: nothing lost, nothing left",
+    "load": "500 machines one after another, 32 at once, and a guest that prints 1 GB: nothing grows",
+}
+"""Every section, in the order in which all are run: its module's name here, and what it shows."""
+
+
+def section(name: str) -> Section:
+    """The module of a section."""
+    module: Section = importlib.import_module(f"{__name__}.{name}")  # type: ignore[assignment]
+    return module
