@@ -404,8 +404,11 @@ def test_the_cache_may_lie_anywhere(store: Store, tmp_path: Path, runner: str, n
             f"No container engine can keep images in {odd.cache / runner}: its path has ',' and ':' in it.\n"
             "  Hint: Set UNIBEAM_HOME to another folder, or use a runner such as crun.")
         return
-    with booted(odd, runner) as machine:
-        assert get(machine) == "hello"
+    try:
+        with booted(odd, runner) as machine:
+            assert get(machine) == "hello"
+    finally:
+        clean(odd)
 
 
 def test_podman_keeps_to_itself(place: Store) -> None:
