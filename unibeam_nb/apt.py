@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError, ProgramFailed, ToolMissing
+from unibeam_nb.private import private
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store
 
@@ -38,7 +39,7 @@ class Apt:
     def of(cls, store: Store, *, sources: bool = False) -> Apt:
         """The one of this store. Raises ToolMissing without apt."""
         apt = cls(tools.find("apt-get"), tools.find("apt-cache"),
-                  store.cache / ("apt-source" if sources else "apt"), sources)
+                  private(store.cache) / ("apt-source" if sources else "apt"), sources)
         for folder in ("cache/archives/partial", "state/lists/partial", "lists"):
             (apt.home / folder).mkdir(parents=True, exist_ok=True)
         return apt

@@ -7,7 +7,8 @@
     <state>/experiments/         journals: never deleted by us
 
 An entry appears by one ``rename``, whole or not at all. ``UNIBEAM_HOME`` puts both trees under one
-directory; otherwise they follow the XDG base directories.
+directory; otherwise they follow the XDG base directories. Both are closed to other users (:mod:`.private`), whatever
+the modes inside are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from unibeam_nb.errors import UnibeamError
+from unibeam_nb.private import private
 
 
 def digest(*parts: Any) -> str:
@@ -97,10 +99,10 @@ class Store:
         return self.cache / kind / key
 
     def directory(self, kind: str) -> Path:
-        """A directory of the state tree, made private to the user if it is not there yet."""
-        path = self.state / kind
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return path
+        """A directory of the state tree, private to the user; made if it is not there yet."""
+        with disk_errors(self.state):
+            private(self.state)
+            return private(self.state / kind)
 
     def build(self, kind: str, key: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
         """The entry of this kind and key, made by ``make(directory)`` if it is not there.
@@ -112,9 +114,10 @@ class Store:
         from filelock import FileLock
 
         final = self.entry(kind, key)
-        if final.is_dir():
-            return final, True
         with disk_errors(self.cache):
+            private(self.cache)
+            if final.is_dir():
+                return final, True
             final.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(str(final.parent / f".{key}.lock")):
                 if final.is_dir():
@@ -131,6 +134,7 @@ class Store:
         """A private temporary directory on the cache's file system, gone afterwards."""
         parent = self.cache / "tmp"
         with disk_errors(self.cache):
+            private(self.cache)
             parent.mkdir(parents=True, exist_ok=True)
             path = Path(tempfile.mkdtemp(dir=parent))
         try:

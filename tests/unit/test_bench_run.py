@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from unibeam_nb.arms import Arm
 from unibeam_nb.bench import lock as lock_module
@@ -332,19 +331,33 @@ def test_waiting_for_the_host_can_be_stopped(tmp_path: Path) -> None:
     path = tmp_path / "shared" / "lock"
     cancelled = threading.Event()
     cancelled.set()
-    path.parent.mkdir()
-    with FileLock(str(path)), listening(cancelled=cancelled), pytest.raises(Cancelled), measuring(path):
+    with measuring(path), listening(cancelled=cancelled), pytest.raises(Cancelled), measuring(path):
         pytest.fail("the lock was taken")
 
 
 def test_every_user_of_the_host_can_take_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "shared" / "lock"
-    with measuring(path):
-        assert path.parent.stat().st_mode & 0o7777 == 0o777
-        assert path.stat().st_mode & 0o666 == 0o666
+    before = os.umask(0o077)
+    try:
+        with measuring(path):
+            assert path.stat().st_mode & 0o7777 == 0o755
+            assert list(path.iterdir()) == []
+    finally:
+        os.umask(before)
     (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError), measuring(tmp_path / "file" / "lock"):
+    for bad in (tmp_path / "file", tmp_path / "file" / "lock"):
+        with pytest.raises(BenchError), measuring(bad):
+            pytest.fail("the lock was taken")
+
+
+def test_no_other_user_can_turn_the_lock_into_a_way_to_a_file_of_ours(tmp_path: Path) -> None:
+    ours, shared = tmp_path / "ours", tmp_path / "shared"
+    ours.mkdir(mode=0o700)
+    shared.symlink_to(ours)
+    with pytest.raises(BenchError) as caught, measuring(shared):
         pytest.fail("the lock was taken")
+    assert caught.value.message == f"The directory {shared} cannot be locked (Not a directory)."
+    assert ours.stat().st_mode & 0o777 == 0o700
 
 
 SEARCH = make_plan("hello", ARMS[1:], blocks=1, warmup=0, until="app", kinds=("minimum",), mem_mb=64)

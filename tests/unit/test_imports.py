@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors",), ("units",), ("arms", "manners"), ("model", "progress"), ("jsonable", "job"),
-    ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",), ("image",),
+    ("private",), ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",), ("image",),
     ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 

@@ -139,7 +139,7 @@ class Journal:
         with disk_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except FileExistsError:
                 raise BenchError(f"{path.name} is there already.", "Continue it, or choose another name.") from None
             journal = cls(path, handle, header.get("images", {}))

@@ -1,71 +1,67 @@
 """One measured machine at a time on a host, whoever measures it.
 
-The lock is a file that every user of the host can reach; waiting for it can be stopped, and says who is in
-the way.
+What is locked is a directory that every user of the host can open for reading, which is all that flock(2) asks for. So
+nobody has to be let write where others write too, and nothing is ever opened for writing that another user may
+have put there. Waiting for the lock can be stopped, and says who is in the way.
 """
 
 from __future__ import annotations
 
-import contextlib
-import stat
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from unibeam_nb.errors import BenchError
 from unibeam_nb.progress import checkpoint, note, progress
 
 # Not tempfile.gettempdir(): TMPDIR differs between users and even between shells of one.
-LOCK_PATH = Path("/tmp/unibeam/measuring.lock")
+LOCK_PATH = Path("/tmp/unibeam")  # nosec B108: a directory that is only opened, never written to
 
 POLL_SECONDS = 0.5
 
 
 @contextmanager
 def measuring(path: Path = LOCK_PATH, *, wait: bool = True) -> Iterator[None]:
-    """Hold the host's lock inside the ``with`` block. Raises Cancelled when the user stops the waiting, and
-    BenchError when the lock cannot be made, or somebody else holds it and ``wait`` is False."""
-    _shared_directory(path.parent)
-    lock = FileLock(str(path), mode=0o666)
+    """Hold the host's lock, which is on the directory ``path``, inside the ``with`` block. Raises Cancelled when the
+    user stops the waiting, and BenchError when the lock cannot be had, or somebody else holds it and ``wait`` is
+    False."""
     told = False
-    while True:
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            if not wait:
-                raise BenchError(f"Another measurement is under way on this host{_holder(path)}.",
-                                 "Wait until it has ended, or let this one wait: --if-busy wait") from None
-            if not told:
-                note(f"Waiting for another measurement on this host to end{_holder(path)}.")
-                told = True
-            progress(None, "waiting for another measurement on this host")
-            checkpoint()
-            time.sleep(POLL_SECONDS)
-        except OSError as error:
-            raise BenchError(f"The lock {path} cannot be taken ({error.strerror}).",
-                             f"Remove {path.parent} if nobody is measuring on this host.") from error
+    while (handle := _taken(path)) is None:
+        if not wait:
+            raise BenchError(f"Another measurement is under way on this host{_holder(path)}.",
+                             "Wait until it has ended, or let this one wait: --if-busy wait")
+        if not told:
+            note(f"Waiting for another measurement on this host to end{_holder(path)}.")
+            told = True
+        progress(None, "waiting for another measurement on this host")
+        checkpoint()
+        time.sleep(POLL_SECONDS)
     try:
         yield
     finally:
-        lock.release()
+        os.close(handle)
 
 
-def _shared_directory(path: Path) -> None:
-    """A directory in which every user may lock. Without the sticky bit: with it, the kernel
-    (``fs.protected_regular``) would let nobody but its maker open the lock file for writing."""
+def _taken(path: Path) -> int | None:
+    """A descriptor that holds the lock until it is closed, or None where somebody else holds it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode):
-            raise BenchError(f"{path} is not a directory of its own.", f"Remove {path}.")
-        with contextlib.suppress(PermissionError):
-            path.chmod(0o777)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise BenchError(f"The directory {path} cannot be made ({error.strerror}).", f"Remove {path}.") from error
+        raise BenchError(f"The directory {path} cannot be locked ({error.strerror}).",
+                         f"Remove {path} if nobody is measuring on this host.") from error
+    try:
+        if os.fstat(handle).st_uid == os.geteuid():
+            # Whatever the umask was when it was made: everybody may open it, and only we may write to it.
+            os.fchmod(handle, 0o755)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _holder(path: Path) -> str:

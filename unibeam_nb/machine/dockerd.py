@@ -24,6 +24,7 @@ from unibeam_nb.machine.docker_arguments import Places
 from unibeam_nb.machine.podman import run_directory
 from unibeam_nb.machine.podman_arguments import BRIDGE_NAME
 from unibeam_nb.machine.proc import ProcessId
+from unibeam_nb.private import private
 from unibeam_nb.progress import checkpoint, note, step
 from unibeam_nb.store import Store, digest, write_atomically
 
@@ -101,8 +102,7 @@ def running(store: Store) -> Engine | None:
 
 
 def _start(store: Store) -> Engine:
-    own, home = places(store), store.cache / "docker"
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own, home = places(store), private(private(store.cache) / "docker")
     with FileLock(str(home / ".lock")):
         if (ours := running(store)) is not None:
             return ours

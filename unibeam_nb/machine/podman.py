@@ -31,6 +31,7 @@ from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.ways import Way, container_name
 from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
+from unibeam_nb.private import private
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest, write_atomically
 
@@ -41,11 +42,11 @@ def places(store: Store) -> Places:
     What ends with the host's boot lies under /tmp: podman wants that path short, and the same in every
     session of the user. Raises MachineError when somebody else owns it.
     """
-    home = store.cache / "podman"
+    home = private(store.cache) / "podman"
     found = Places(home / "root", run_directory(home), home / "containers.conf", home / "policy.json",
                    home / "networks")
     for directory in (found.root, found.run / "run", found.run / "tmp", found.networks):
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private(directory)
     configuration = CONFIGURATION.replace("{networks}", str(found.networks))
     for path, text in ((found.configuration, configuration), (found.policy, POLICY)):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
