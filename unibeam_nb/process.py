@@ -16,7 +16,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +25,9 @@ from typing import IO, Any
 from plumbum import local
 
 from unibeam_nb.errors import ProgramFailed, ProgramTimeout, ToolMissing
+from unibeam_nb.held import VARIABLE, held_directory, kill_those_of, sweep
 from unibeam_nb.progress import checkpoint, hurried
+from unibeam_nb.store import disk_errors
 
 PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
              "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE",
@@ -33,6 +36,12 @@ PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME
 """The variables a program inherits; everything else about the user's shell stays out of a build."""
 
 DETAIL_LINES = 12
+
+PLACE = "unibeam-run-"
+"""How the name of a program's directory for temporary files begins."""
+
+_swept: set[Path] = set()
+"""The temporary directories in which this process has looked for the remains of others."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +87,17 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
 
     Raises ProgramFailed when it exits non-zero and ``check`` holds, ProgramTimeout after ``timeout``
     seconds, Cancelled when the user stopped the work; in the last two cases, and on Ctrl-C, everything
-    the program started has been stopped.
+    the program started has been stopped. Its temporary files are in a directory of its own, which is gone afterwards.
+    Where this process is killed meanwhile, the next one that runs a program ends this one and removes its files.
     """
     checkpoint()
     words = tuple(str(word) for word in argv)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as inp:
+    with (_place() as place, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err,
+          tempfile.TemporaryFile() as inp):
         if input is not None:
             inp.write(input)
             inp.seek(0)
-        child = spawn(words, stdout=out, stderr=err, cwd=cwd, env=env,
+        child = spawn(words, stdout=out, stderr=err, cwd=cwd, env={"TMPDIR": str(place), **(env or {}), **mark(place)},
                       stdin=inp if input is not None else subprocess.DEVNULL)
         deadline = time.monotonic() + timeout
         try:
@@ -96,7 +107,9 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
                     raise ProgramTimeout(f"{Path(words[0]).name} did not finish within {timeout:.0f} s.",
                                          f"Run it by hand to see why: {shlex.join(words)}", argv=words)
         finally:
-            stop_group(child)
+            if child.poll() is None:
+                stop_group(child)
+                kill_those_of(place)  # What has left its group meanwhile, as programs started by an emulator do.
         texts = []
         for stream in (out, err):
             stream.seek(0)
@@ -108,6 +121,29 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
                             f"The command was: {shlex.join(words)}", tail,
                             argv=words, code=code, output=done.stdout + done.stderr)
     return done
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A directory for one program's temporary files, by which the program is known as well."""
+    parent = Path(tempfile.gettempdir())
+    if parent not in _swept:
+        _swept.add(parent)
+        sweep_places()
+    with ExitStack() as stack:
+        with disk_errors(parent):
+            place = stack.enter_context(held_directory(parent, PLACE))
+        yield place
+
+
+def sweep_places() -> list[Path]:
+    """End the programs of processes that were killed, and remove their temporary files."""
+    return sweep(Path(tempfile.gettempdir()), f"{PLACE}*")
+
+
+def mark(place: Path) -> dict[str, str]:
+    """The variable that tells programs which are to end with the held directory ``place``."""
+    return {VARIABLE: str(place)}
 
 
 def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -13,12 +13,10 @@ the modes inside are.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from unibeam_nb.errors import UnibeamError
+from unibeam_nb.held import held_directory, hold, sweep
 from unibeam_nb.private import private
+
+PART = ".part"
+"""How the name of a small file ends while it is being written."""
+
+_swept: set[Path] = set()
+"""The caches that this process has swept."""
 
 
 def digest(*parts: Any) -> str:
@@ -136,26 +141,15 @@ class Store:
         with disk_errors(self.cache):
             private(self.cache)
             parent.mkdir(parents=True, exist_ok=True)
-            path = Path(tempfile.mkdtemp(dir=parent))
-        try:
-            yield path
-        finally:
-            remove_tree(path)
+            if self.cache not in _swept:
+                _swept.add(self.cache)
+                self.sweep()
+            with held_directory(parent) as path:
+                yield path
 
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory with everything in it, also where a directory was made read-only or closed."""
-    def unlock(function: Callable[..., Any], name: str, _info: Any) -> None:
-        with contextlib.suppress(OSError):
-            Path(name).parent.chmod(0o700)
-            if function in (os.unlink, os.rmdir):
-                function(name)
-            elif Path(name).lstat().st_mode & 0o40700 == 0o40000:
-                # A directory without rights for its owner, as an overlay's work directory is.
-                Path(name).chmod(0o700)
-                remove_tree(Path(name))
-
-    shutil.rmtree(path, onerror=unlock)
+    def sweep(self) -> list[Path]:
+        """Remove what processes that were killed left half-made, and end the programs that were making it."""
+        return [*sweep(self.cache / "tmp"), *sweep(self.state, f"**/.*{PART}"), *sweep(self.cache, f"*/.*{PART}")]
 
 
 @contextmanager
@@ -178,13 +172,21 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a small file's contents in one step, private to the user."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(path.parent):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        sweep(path.parent, f".{path.name}.*{PART}")
+        while True:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+            held = hold(Path(name), wait=True)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                if held is not None:
+                    Path(name).replace(path)
+                    return
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+            finally:
+                if held is not None:
+                    os.close(held)

@@ -27,6 +27,7 @@ import zstandard
 from unibeam_nb import process, tools
 from unibeam_nb.analysis.inside import search, tree
 from unibeam_nb.errors import ImageError, UnibeamError, UsageError
+from unibeam_nb.held import remove_tree
 from unibeam_nb.image import base as bases
 from unibeam_nb.image import build_image, contents
 from unibeam_nb.image.formats import cpio
@@ -34,7 +35,7 @@ from unibeam_nb.image.kernels import kernel_from_path, stock_kernel
 from unibeam_nb.jsonable import dump
 from unibeam_nb.model import IMAGE_STATE, MARK_LINE, Image, Launch, Release
 from unibeam_nb.release import release_from_cell
-from unibeam_nb.store import Store, digest_tree, remove_tree
+from unibeam_nb.store import Store, digest_tree
 
 NONCE = "0123456789abcdef"
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb.errors import BootFailed, MachineError, UsageError
+from unibeam_nb.held import remove_tree
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine, clean, machines
-from unibeam_nb.store import Store, remove_tree
+from unibeam_nb.store import Store
 
 # Snapshots are shared by everything that uses this store, and some of these tests damage them.
 pytestmark = pytest.mark.serial

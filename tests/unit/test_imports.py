@@ -16,7 +16,7 @@ PACKAGE = Path(unibeam_nb.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors",), ("units",), ("arms", "manners"), ("model", "progress"), ("jsonable", "job"),
+    ("errors",), ("units",), ("arms", "manners"), ("model", "progress"), ("jsonable", "job", "held"),
     ("private",), ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",), ("image",),
     ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.store import Store, digest, digest_tree, disk_errors, remove_tree, walk, write_atomically
+from unibeam_nb.held import remove_tree
+from unibeam_nb.store import Store, digest, digest_tree, disk_errors, walk, write_atomically
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:

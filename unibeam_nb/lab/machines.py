@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from unibeam_nb.arms import CLOUDINIT, RESUME, Arm, parse_arm
 from unibeam_nb.errors import UsageError
+from unibeam_nb.held import remove_tree
 from unibeam_nb.lab.builds import Build, Builds
 from unibeam_nb.lab.words import parse_env, parse_port
 from unibeam_nb.manners import Manners
 from unibeam_nb.model import Probe
 from unibeam_nb.progress import step
-from unibeam_nb.store import Store, remove_tree
+from unibeam_nb.store import Store
 
 if TYPE_CHECKING:
     from unibeam_nb.machine import BootOptions, Machine

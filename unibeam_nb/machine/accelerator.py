@@ -131,7 +131,8 @@ def boot_tiny(store: Store, accelerator: str, kernel: Path, patience: float, pla
         guest = Guest(kernel, initramfs, nonce, accelerator, MEMORY_MB, platform=platform)
         with (scratch / "vmm.log").open("wb") as output:
             began = time.monotonic()
-            child = process.spawn((tools.find(PROGRAM), *arguments(guest)), stdout=output, cwd=scratch)
+            child = process.spawn((tools.find(PROGRAM), *arguments(guest)), stdout=output, cwd=scratch,
+                                  env=process.mark(scratch))
         try:
             reader, deadline = MarkReader(nonce, began), began + patience
             with Follower(scratch / CONSOLE) as follower:

@@ -23,7 +23,7 @@ from unibeam_nb.machine.diagnose import Evidence
 from unibeam_nb.machine.efi_arguments import EFI
 from unibeam_nb.machine.firecracker import PROGRAM as FIRECRACKER
 from unibeam_nb.machine.link import LOOPBACK
-from unibeam_nb.machine.machine import Machine
+from unibeam_nb.machine.machine import Machine, recover
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
 from unibeam_nb.machine.options import INPUT, SHELL_RUNNERS, BootOptions, Seat, Snapshot
 from unibeam_nb.machine.osv_arguments import OSV
@@ -35,7 +35,7 @@ from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
 from unibeam_nb.model import ASKS, ICOUNT, READY, Image, Mark
 from unibeam_nb.progress import checkpoint, progress, step, tell_machine, tell_mark
-from unibeam_nb.store import Store
+from unibeam_nb.store import Store, disk_errors
 
 ATTEMPTS = 3
 """A port that was free when it was chosen may be taken a moment later: then choose again."""
@@ -69,7 +69,9 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     _refuse_manners(arm, options)
     if runner == "qemu":
         room.refuse_too_little(image, options.mem_mb)
-    with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {name or image.name} on {runner}"):
+    verb = "Resuming" if RESUME in arm.extras else "Booting"
+    with disk_errors(store.state), step(f"{verb} {name or image.name} on {runner}"):
+        recover(store)
         accelerator = "native"
         if options.accelerator == ICOUNT:
             _refuse_counting(arm, options)

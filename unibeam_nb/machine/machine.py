@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import cgroup, children, farewell, firecracker, keyboard, qemu, registry, uml
+from unibeam_nb.machine import cgroup, children, farewell, firecracker, keyboard, qemu, registry, strays, uml, ways
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, times_told, with_kernel
@@ -16,7 +16,8 @@ from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import runner_of
 from unibeam_nb.model import AGAIN, FALLBACK, Mark, Memory
-from unibeam_nb.progress import shielded
+from unibeam_nb.process import sweep_places
+from unibeam_nb.progress import note, shielded
 from unibeam_nb.store import Store
 
 
@@ -213,6 +214,8 @@ class Machine:
         process = self._record.process
         if not self._directory.exists():
             return
+        if process is None or not process.alive:
+            strays.end(self._record)
         if process is not None:
             farewell.ask(self._record, self._directory, grace, lambda: children.reap(process.pid))
             gone = runner_of(self._record).halt(self._store, self._record, self._directory,
@@ -220,6 +223,8 @@ class Machine:
             if not gone:
                 raise MachineError(f"{self.name} (process {process.pid}) does not end.",
                                    f"Try it by hand: kill -9 {process.pid}")
+        else:
+            ways.remove_cgroup(ways.container_name(self.id), patience=0.0)
         self.console.keep()
         code, self._record = self.exit_code, dataclasses.replace(self._record, ready=True)
         self._code = code
@@ -257,6 +262,14 @@ def find_machine(store: Store, name_or_id: str) -> Machine:
                        f"Running: {', '.join(names)}." if names else "No machine is running.")
 
 
+def recover(store: Store) -> None:
+    """End machines that nobody waits for, since whoever booted them was killed before they were up."""
+    for machine in machines(store):
+        if not machine.record.ready and not machine.record.keeper.alive:
+            machine.stop(grace=0)
+            note(f"Stopped {machine.name}, which was left half-way when the process that booted it was killed.")
+
+
 def clean(store: Store) -> list[str]:
     """Stop and remove every machine of this user, and what lost ones left behind; one line for each.
 
@@ -264,7 +277,7 @@ def clean(store: Store) -> list[str]:
     """
     from unibeam_nb.machine import docker, podman
 
-    lines = []
+    lines = [f"Removed {path}, which a process that was killed had left." for path in (*sweep_places(), *store.sweep())]
     for machine in machines(store):
         was = "Stopped" if machine.alive else "Removed the remains of"
         machine.stop()

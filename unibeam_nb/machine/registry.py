@@ -16,12 +16,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from unibeam_nb.held import remove_tree
 from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.machine.link import LOOPBACK
 from unibeam_nb.machine.options import BootOptions
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.model import Mark
-from unibeam_nb.store import Store, remove_tree
+from unibeam_nb.store import Store
 
 RECORD, STATE = "machine.json", "state"
 

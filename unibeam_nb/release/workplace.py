@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unibeam_nb.errors import UnibeamError
+from unibeam_nb.held import remove_tree
 from unibeam_nb.progress import checkpoint
-from unibeam_nb.store import disk_errors, remove_tree
+from unibeam_nb.store import disk_errors
 
 
 @contextmanager

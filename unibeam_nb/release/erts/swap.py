@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError
+from unibeam_nb.held import remove_tree
 from unibeam_nb.model import Release
 from unibeam_nb.progress import step
 from unibeam_nb.release import assemble, manifest
 from unibeam_nb.release.erts.runtime import Erts
-from unibeam_nb.store import Store, digest, remove_tree
+from unibeam_nb.store import Store, digest
 
 AS_IT_IS = "Leave lean out: the release runs on the emulator it comes with."
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibeam_nb.errors import ImageError, UsageError
+from unibeam_nb.held import remove_tree
 from unibeam_nb.model import LeftOut, Release
 from unibeam_nb.progress import note, step
 from unibeam_nb.release import manifest
@@ -18,7 +19,7 @@ from unibeam_nb.release.shake.reach import CUT, reach
 from unibeam_nb.release.shake.record import Start, record
 from unibeam_nb.release.shake.tree import Tree
 from unibeam_nb.release.shake.trim import trimmed
-from unibeam_nb.store import Store, digest, remove_tree
+from unibeam_nb.store import Store, digest
 
 UNUSED = "nothing that can run refers to it"
 DROPPED = "--drop"

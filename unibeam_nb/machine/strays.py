@@ -1,0 +1,44 @@
+"""What still runs of a machine that has lost the process by which it is known: that was killed, or whoever booted it
+was killed before it could write down which process it is.
+
+Everything that runs a machine carries its nonce or its container's name, on its command line or in its environment:
+QEMU, User-mode Linux, an engine and its monitor, and the program itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+from unibeam_nb.machine import proc
+from unibeam_nb.machine.proc import PROC, ProcessId
+from unibeam_nb.machine.registry import Record
+from unibeam_nb.machine.ways import container_name
+
+PATIENCE = 3.0
+
+
+def of(record: Record) -> list[ProcessId]:
+    """The processes of this user that belong to a machine, this one and those above it left out."""
+    signs = (record.nonce.encode(), container_name(record.id).encode())
+    spared = proc.untouchable()
+    found = []
+    for entry in PROC.iterdir():
+        if entry.name.isdecimal() and int(entry.name) not in spared:
+            # Named first, looked at then: a pid that changes hands meanwhile is not the process that was named.
+            known = proc.identify(int(entry.name))
+            with contextlib.suppress(OSError):
+                told = (entry / "cmdline").read_bytes() + b"\0" + (entry / "environ").read_bytes()
+                if known is not None and any(sign in told for sign in signs):
+                    found.append(known)
+    return found
+
+
+def end(record: Record) -> bool:
+    """Kill them, with everything below them; whether all are gone."""
+    doomed: dict[ProcessId, None] = {}
+    for process in of(record):
+        doomed |= dict.fromkeys((process, *proc.descendants(process)))
+    for process in doomed:
+        proc.send(process, signal.SIGKILL)
+    return proc.wait(doomed, PATIENCE)
