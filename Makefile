@@ -16,7 +16,7 @@ help:
 	@echo "make lab     open JupyterLab on the notebooks"
 	@echo "make binder  do what Binder does: build, then every notebook, as a user without rights and below 2 GB"
 	@echo "make kernels compile and boot the kernels that make test has no time for"
-	@echo "make xen     boot images on a Xen host under emulation, also those that make test has no time for"
+	@echo "make xen     boot images on a Xen host under emulation, also one whose kernel make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
 	@echo "make torture faults, load and hostile input for an hour or so (RELIABILITY.md; one part: make torture ARGS=faults)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
@@ -67,7 +67,7 @@ browser: setup
 	@echo "==> browser tests (JupyterLab in Chromium)"
 	@$(BIN)/python -m pytest tests/browser -q
 
-# A whole Xen host under emulation, with PV and PVH guests.
+# A whole Xen host under emulation, with PV and PVH guests, and with a tiny kernel, which it compiles.
 xen: setup
 	@echo "==> Xen under QEMU"
 	@$(BIN)/python -m pytest tests/integration/test_xen.py -q

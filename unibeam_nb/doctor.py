@@ -78,6 +78,8 @@ PROGRAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tiny kernels", ("make", "gcc", "ld", "flex", "bison", "bc", "xz", "lz4")),
     ("QEMU", ("qemu-system-x86_64",)),
     ("uml", ("linux.uml", "slirp4netns")),
+    ("xen", ("xl",)),
+    ("firecracker", ("firecracker", "ip")),
     ("podman", ("podman", "crun")),
     ("docker", ("docker",)),
     ("crun", ("crun",)),
@@ -98,7 +100,7 @@ def diagnose(store: Store, *, prove: bool = False) -> Diagnosis:
     rows = []
     for name, commands in PROGRAMS:
         with step(f"Looking at {name}"):
-            rows.append(of_docker(of_programs(name, commands)) if name == "docker" else of_programs(name, commands))
+            rows.append(of_runner(name, of_programs(name, commands)))
     with step("Looking at restored containers"):
         rows.append(of_restore(store))
     accelerator = of_accelerator(store, prove)
@@ -123,15 +125,24 @@ def of_programs(name: str, commands: tuple[str, ...]) -> Capability:
     return Capability(name, "works", f"{commands[0]} {version}")
 
 
-def of_docker(client: Capability) -> Capability:
-    """docker needs a daemon besides its client: one that runs, or root to start one."""
+def of_runner(name: str, programs: Capability) -> Capability:
+    """The capability ``programs`` where it takes more than programs: docker's daemon (one that runs, or root to
+    start one), a host that Xen or Firecracker can start machines on."""
     from unibeam_nb.machine import dockerd
+    from unibeam_nb.machine.available import OBSTACLES
 
-    why = dockerd.obstacle() if client.works else None
+    if name in OBSTACLES and (found := OBSTACLES[name]()) is not None:
+        return Capability(name, "missing", _told(found.why), found.install or found.hint.rstrip("."))
+    why = dockerd.obstacle() if name == "docker" and programs.works else None
     if why is None:
-        return client
+        return programs
     reason, _, install = why.partition(": ")
-    return Capability(client.name, "missing", reason[0].lower() + reason[1:], install)
+    return Capability(name, "missing", _told(reason), install)
+
+
+def _told(sentence: str) -> str:
+    """A sentence as a row's detail."""
+    return sentence[0].lower() + sentence[1:].rstrip(".")
 
 
 def of_restore(store: Store) -> Capability:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb import process, tools
+from unibeam_nb.arms import Arm
 from unibeam_nb.cli import main
 from unibeam_nb.errors import ImageError, UsageError
 from unibeam_nb.lab import Build, Lab
@@ -50,6 +51,67 @@ def test_texts_name_files_that_are_there(lab: Lab, build: Build, tmp_path: Path)
     with pytest.raises(UsageError) as caught:
         lab.emit("cloud-hello", "vdi")
     assert caught.value.message == "'vdi' is nothing that an image can be emitted as."
+
+
+def test_a_build_leaves_a_configuration_next_to_each_image(lab: Lab, build: Build, monkeypatch: pytest.MonkeyPatch,
+                                                           tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``build --emit``: for the images of the build that a platform takes, right for each of them."""
+    source = tmp_path / "beside_hello.erl"
+    source.write_text(HELLO.replace("cloud_hello", "beside_hello"))
+    monkeypatch.setattr("unibeam_nb.store.Store.default", lambda: lab.store)
+    words = ["build", "beside-hello", "--from", str(source), "--port", "8080"]
+    assert main([*words, "--emit", "xl,libvirt,firecracker"]) == 0
+    image, = lab.named("beside-hello").images
+    said = capsys.readouterr().err
+    for ending in ("cfg", "xml", "json"):
+        assert f"Wrote {image.path / f'beside-hello.{ending}'}." in said
+    domain = (image.path / "beside-hello.cfg").read_text()
+    assert f'kernel = "{image.file("kernel")}"\nramdisk = "{image.file("initramfs")}"\n' in domain
+    assert 'type = "pvh"' in domain
+    assert (image.path / "beside-hello.xml").read_text() == lab.emit("beside-hello", "libvirt").text
+    machine = json.loads((image.path / "beside-hello.json").read_text())
+    assert Path(machine["boot-source"]["kernel_image_path"]).read_bytes().startswith(b"\x7fELF")
+    disk, = build.images
+    written = lab.beside(build, ("xl", "libvirt"))
+    assert written == (disk.path / "cloud-hello.cfg", disk.path / "cloud-hello.xml")
+    assert 'type = "hvm"' in (disk.path / "cloud-hello.cfg").read_text()
+    assert str(disk.file("disk")) in (disk.path / "cloud-hello.xml").read_text()
+
+
+def test_what_a_platform_does_not_take_is_said_at_build_time(
+        lab: Lab, build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "beside_hello.erl"
+    source.write_text(HELLO.replace("cloud_hello", "beside_hello"))
+    monkeypatch.setattr("unibeam_nb.store.Store.default", lambda: lab.store)
+    assert main(["build", "beside-oci", "--from", str(source), "--target", "oci", "--emit", "xl"]) != 0
+    assert ("xl takes none of the images of beside-oci.\n  Hint: Build one that it does: --target linux."
+            in capsys.readouterr().err)
+    with pytest.raises(UsageError) as caught:
+        lab.beside(build, ("firecracker",))
+    assert (caught.value.message, caught.value.hint) == ("firecracker takes none of the images of cloud-hello.",
+                                                         "Build one that it does: --target linux.")
+
+
+def test_a_kernel_whose_drivers_do_not_fit_is_refused_at_build_time(lab: Lab) -> None:
+    """The tiny kernel has the cards of a microvm and nothing of Xen's."""
+    build = lab.build("foreign-hello", text=HELLO, ports=(8080,), kernel="tiny")
+    with pytest.raises(ImageError) as caught:
+        lab.beside(build, ("xl",))
+    assert (caught.value.message, caught.value.hint) == (
+        "The kernel tiny has no network driver for xl (xen_netfront).",
+        "Build with the distribution's kernel (--kernel stock), or without --emit xl.")
+    assert not list(build.images[0].path.glob("*.cfg"))
+    with pytest.raises(ImageError) as caught:
+        lab.image(build, Arm.parse("linux@xen"))
+    assert (caught.value.message, caught.value.hint) == (
+        "The kernel tiny has no network driver for xen (xen_netfront).",
+        "Build with the distribution's kernel: --kernel stock.")
+    with pytest.raises(UsageError) as told:
+        lab.beside(build, ("gce",))
+    assert (told.value.message, told.value.hint) == (
+        "'gce' is no configuration that is written next to an image.",
+        "It can be xl, libvirt, firecracker; for others there is 'emit'.")
 
 
 def test_the_shell_emits_too(lab: Lab, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

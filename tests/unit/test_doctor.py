@@ -8,9 +8,19 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb import doctor, machine, tools
-from unibeam_nb.doctor import Capability, Diagnosis, diagnose, of_accelerator, of_disk, of_kvm, of_memory, of_programs
+from unibeam_nb.doctor import (
+    Capability,
+    Diagnosis,
+    diagnose,
+    of_accelerator,
+    of_disk,
+    of_kvm,
+    of_memory,
+    of_programs,
+    of_runner,
+)
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import Accelerator
+from unibeam_nb.machine import Accelerator, hosted
 from unibeam_nb.notebook.display import to_text
 from unibeam_nb.store import Store
 
@@ -76,6 +86,22 @@ def test_what_comes_from_no_package_is_said_where_it_is(bin_directory: Path) -> 
     found = of_programs("runsc", ("runsc",))
     assert (found.state, found.detail) == ("missing", "runsc is not on this host")
     assert found.install == "see https://gvisor.dev/docs/user_guide/install/"
+
+
+def test_a_runner_that_wants_a_certain_host_says_so_before_its_program(bin_directory: Path,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """xl alone starts nothing: the host must be the control domain of a hypervisor."""
+    place(bin_directory, "xl", "echo 4.17")
+    assert of_runner("xen", of_programs("xen", ("xl",))) == Capability(
+        "xen", "missing", "this host is not the control domain (dom0) of a Xen hypervisor",
+        f"{SUDO}apt-get install --no-install-recommends xen-system-amd64")
+    assert of_runner("firecracker", of_programs("firecracker", ("firecracker", "ip"))) == Capability(
+        "firecracker", "missing", "firecracker is not on this host",
+        "see https://github.com/firecracker-microvm/firecracker/releases")
+    monkeypatch.setattr(hosted, "CAPABILITIES", bin_directory / "capabilities")
+    monkeypatch.setattr(hosted, "XEN_DEVICE", bin_directory / "xl")
+    (bin_directory / "capabilities").write_text("control_d\n")
+    assert of_runner("xen", Capability("xen", "works", "xl 4.17")).state == "works"
 
 
 UNPROVED = Capability("accelerator", "limited", "not proved on this host since it started")

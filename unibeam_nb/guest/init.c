@@ -30,6 +30,9 @@
  * (NS is CLOCK_MONOTONIC, COUNT the time stamp counter; N is the exit status, 128 + signal, or 125 when the program was never started),
  * and one line starting "unibeam-init:" for everything that went wrong, which says what to do about it.
  *
+ * As /sbin/poweroff, a link to it, it asks PID 1 to stop the program: that is what a kernel starts where its hypervisor
+ * asks it to end (Xen's `xl shutdown`, Hyper-V's integration services).
+ *
  * PID 1 must not end: the kernel panics when it does. So every way out of here goes through leave(), and
  * whatever is not needed to start the program is reported and survived.
  *
@@ -40,6 +43,7 @@
 #include "init.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,12 +114,14 @@ static void read_serial(void)
 	free(serial);
 }
 
-int main(void)
+int main(int count, char **words)
 {
 	unsigned long long began = now_ns(), counter = __builtin_ia32_rdtsc();
 	char more[32];
 
 	if (getpid() != 1) {
+		if (count && strstr(words[0], "poweroff"))
+			return kill(1, SIGTERM) ? NOT_STARTED : 0;
 		say("this program prepares a machine and only runs as its first process; boot the image instead.");
 		return NOT_STARTED;
 	}

@@ -19,7 +19,7 @@ from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import cpio, lz4
 from unibeam_nb.image.init import compiled_init, compiler_version
 from unibeam_nb.image.kernels import Kernel, stock_kernel
-from unibeam_nb.image.tree import Entry, Tree, device, file, parts, tree
+from unibeam_nb.image.tree import Entry, Tree, device, file, link, parts, tree
 from unibeam_nb.model import Image, Part, Release
 from unibeam_nb.progress import checkpoint, note, progress, step
 from unibeam_nb.store import Store, digest, digest_file
@@ -102,7 +102,7 @@ def compose(release: Release, libraries: Mapping[str, Path], init: Path, modules
             extras: Iterable[Entry] = (), *, read_only: bool = False) -> Tree:
     """The root file system of the guest; ``extras`` are files besides."""
     entries = [*extras, *root.common_entries(read_only=read_only), *root.library_entries(libraries),
-               *root.release_entries(release), file("init", init, 0o755, part="init"),
+               *root.release_entries(release), file("init", init, 0o755, part="init"), link("sbin/poweroff", "/init"),
                # The kernel opens these before anything is mounted; without /dev/null the BEAM spins for ever.
                device("dev/console", 5, 1, 0o600), device("dev/null", 1, 3, 0o666)]
     paths = []

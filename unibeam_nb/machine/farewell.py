@@ -1,5 +1,6 @@
-"""Asking a virtual machine to stop in good order, over its console: PID 1 asks the program (guest/orders.c), a node
-stops its applications, and the machine ends by itself. Containers and processes are asked by SIGTERM instead."""
+"""Asking a virtual machine to stop in good order, over its console or as its hypervisor does: PID 1 asks the program
+(guest/orders.c), a node stops its applications, and the machine ends by itself. Containers and processes are asked by
+SIGTERM instead."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from unibeam_nb.arms import Arm
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import keyboard, proc
+from unibeam_nb.machine import keyboard, proc, xen
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.progress import hurried
 
@@ -29,13 +30,16 @@ def ask(record: Record, directory: Path, grace: float | None, reap: Callable[[],
         return
     data = record.options is not None and record.options.data is not None
     grace = (GRACE_WITH_DATA if data else GRACE) if grace is None else grace
-    # Where a shell reads the console, it is the one to ask.
-    line = "init:stop()." if record.shell else f"stop {record.nonce}"
     with contextlib.suppress(MachineError):
-        keyboard.send_line(directory, line, min(grace, keyboard.PATIENCE))
+        if record.runner == "xen":
+            xen.ask(record)
+        else:
+            # Where a shell reads the console, it is the one to ask.
+            line = "init:stop()." if record.shell else f"stop {record.nonce}"
+            keyboard.send_line(directory, line, min(grace, keyboard.PATIENCE))
         proc.wait([process], grace, reap)
 
 
 def _listens(record: Record) -> bool:
     arm = Arm.parse(record.arm)
-    return arm.target in ("linux", "disk") and arm.runner in ("qemu", "uml")
+    return arm.target in ("linux", "disk") and arm.runner in ("qemu", "uml", "xen")

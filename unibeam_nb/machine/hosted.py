@@ -20,10 +20,12 @@ KVM_DEVICE = Path("/dev/kvm")
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why a runner cannot work here, and how it could."""
+    """Why a runner cannot work here, and how it could; ``install`` is the command that mends it, or where to read how,
+    empty where nothing on this host would."""
 
     why: str
     hint: str
+    install: str = ""
 
     def __str__(self) -> str:
         return f"{self.why} {self.hint}"
@@ -37,11 +39,13 @@ def xen() -> Obstacle | None:
     except OSError:
         control = False
     if not control:
+        install = _install("xen-system-amd64")
         return Obstacle("This host is not the control domain (dom0) of a Xen hypervisor.",
-                        f"Install one, then start the host with it: {_install('xen-system-amd64')}. {elsewhere}")
+                        f"Install one, then start the host with it: {install}. {elsewhere}", install)
     if tools.locate("xl") is None:
+        install = _install("xen-utils-common")
         return Obstacle("xl is not on this host, which is Xen's own way to start a machine.",
-                        f"Install it: {_install('xen-utils-common')}")
+                        f"Install it: {install}", install)
     if not os.access(XEN_DEVICE, os.R_OK | os.W_OK):
         return Obstacle(f"{XEN_DEVICE} may not be opened, and only root may start machines with xl.",
                         "Run unibeam as root.")
@@ -52,15 +56,16 @@ def firecracker() -> Obstacle | None:
     """Firecracker needs its program, KVM, and a tap device, which only root can make. Whether KVM works is proved
     later, by a guest that boots."""
     if tools.locate("firecracker") is None:
-        return Obstacle("firecracker is not on this host.",
-                        f"It is one file to put on the PATH: {tools.install_command('firecracker')}")
+        install = tools.install_command("firecracker")
+        return Obstacle("firecracker is not on this host.", f"It is one file to put on the PATH: {install}", install)
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         missing = "may not be opened" if KVM_DEVICE.exists() else "does not exist"
         return Obstacle(f"{KVM_DEVICE} {missing}, and Firecracker runs on KVM only.",
                         "Use the runner qemu, which can emulate: --on qemu.")
     if tools.locate("ip") is None:
+        install = tools.install_command("ip")
         return Obstacle("ip is not on this host, which makes the network device of a machine.",
-                        f"Install it: {tools.install_command('ip')}")
+                        f"Install it: {install}", install)
     if os.geteuid() != 0:
         return Obstacle("Only root may make the network device of a Firecracker machine.", "Run unibeam as root.")
     return None

@@ -87,8 +87,15 @@ def measure(record: Record, directory: Path) -> tuple[int, int]:
     return memory_mb(listed, container_name(record.id)) << 20, memory.pss(runtime(record, directory))
 
 
+def ask(record: Record) -> None:
+    """Ask the domain's kernel to end, which asks PID 1 (guest/init.c). Raises MachineError where xl cannot."""
+    program = tools.locate(PROGRAM)
+    if program is None or process.run([program, "shutdown", container_name(record.id)], check=False, timeout=30).code:
+        raise MachineError(f"xl cannot ask {record.name} to stop.", "It can be ended all the same: --grace 0.")
+
+
 def halt(store: Store, record: Record, directory: Path, reap: Callable[[], object]) -> bool:
-    """End the domain, which has nothing to save; xl ends with it. Returns whether both are gone."""
+    """End the domain where it has not ended by itself; xl ends with it. Returns whether both are gone."""
     known = runtime(record, directory)
     if (program := tools.locate(PROGRAM)) is not None:
         process.run([program, "destroy", container_name(record.id)], check=False, timeout=30)
