@@ -58,8 +58,16 @@ def test_the_guest_is_paused_alone_and_gone_when_it_panics() -> None:
 
 def test_the_kernel_is_told_everything_pid_1_reads() -> None:
     assert kernel_command_line(GUEST) == (
-        "console=ttyS0 quiet panic=-1 unibeam.nonce=0123456789abcdef unibeam.ip=10.0.2.15/24 unibeam.gw=10.0.2.2 "
-        "unibeam.dns=10.0.2.3 unibeam.hostname=beam.unibeam unibeam.env.PORT=8080")
+        "console=ttyS0 quiet panic=-1 unibeam.nonce=0123456789abcdef unibeam.ip=10.0.2.15/24 "
+        "unibeam.hostname=beam.unibeam unibeam.env.PORT=8080")
+
+
+def test_a_way_out_is_there_where_it_was_asked_for_and_nowhere_else() -> None:
+    out = dataclasses.replace(GUEST, outgoing=True)
+    assert " unibeam.gw=10.0.2.2 unibeam.dns=10.0.2.3 " in kernel_command_line(out)
+    opened, closed = (words[words.index("-netdev") + 1] for words in (arguments(out), arguments(GUEST)))
+    assert closed.replace(",restrict=on", "") == opened
+    assert closed != opened
 
 
 def test_a_value_with_blanks_is_quoted_as_a_whole() -> None:

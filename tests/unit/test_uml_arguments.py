@@ -35,7 +35,10 @@ def test_what_a_command_line_cannot_carry_is_refused() -> None:
 
 
 def test_the_network_ends_with_its_leash_and_listens_on_the_loopback_address_only() -> None:
-    assert slirp.arguments(5) == ("--target-type=bess", "--api-socket=net-api.sock", "--exit-fd=5", "net.sock")
+    assert slirp.arguments(5, outgoing=True) == (
+        "--target-type=bess", "--enable-seccomp", "--api-socket=net-api.sock", "--exit-fd=5", "net.sock")
+    assert set(slirp.arguments(5)) - set(slirp.arguments(5, outgoing=True)) == {
+        "--disable-host-loopback", "--disable-dns", "--outbound-addr=192.0.2.1"}
     assert slirp.forward(18080, 8080, "10.0.2.15")["arguments"] == {
         "proto": "tcp", "host_addr": "127.0.0.1", "host_port": 18080, "guest_addr": "10.0.2.15", "guest_port": 8080}
 

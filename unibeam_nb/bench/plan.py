@@ -110,6 +110,7 @@ class Plan:
     only. ``kinds`` are the kinds of measurement taken of every case in every block
     (:data:`~unibeam_nb.model.KINDS`): ``load_s`` seconds over so many ``connections`` are a steady load, ``copies`` the
     numbers of machines at once whose density is measured, ``mem_mb`` where a search for the minimum begins.
+    With ``outgoing`` virtual machines may connect to others.
     Raises UsageError when a value makes no sense.
     """
 
@@ -132,6 +133,7 @@ class Plan:
     load_s: int = 5
     connections: int = 8
     copies: tuple[int, ...] = (1, 4, 16, 32)
+    outgoing: bool = False
 
     def __post_init__(self) -> None:
         for key, (holds, wording) in _RULES.items():

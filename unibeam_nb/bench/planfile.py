@@ -85,6 +85,10 @@ def _read(key: str, value: Any, text: str, ports: Sequence[int]) -> dict[str, An
         return {key: tuple(value)}
     if key in _TEXTS:
         return {key: _typed(key, value, str, text, f"{key} = {_default(key)}")}
+    if key == "outgoing":
+        if not isinstance(value, bool):
+            raise _at_line("outgoing is neither true nor false.", "Write outgoing = true.", text, key)
+        return {key: value}
     if key == "deadline":
         return {key: float(_typed(key, value, float, text, f"{key} = {_default(key)}"))}
     return {key: _typed(key, value, int, text, f"{key} = {_default(key)}")}

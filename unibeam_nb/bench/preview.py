@@ -149,6 +149,7 @@ def describe(plan: Plan, blocks_shown: int = 3) -> list[str]:
     sizes = " and ".join(text for name, text in fixed.items() if name not in {f.name for f in plan.factors})
     machine = f"{sizes} for virtual machines, accelerator {plan.accelerator}" if sizes else \
         f"accelerator {plan.accelerator}"
+    machine += ", with a way out" if plan.outgoing else ""
     ends = {"app": "every application is started", "http": "the first good HTTP answer",
             "auto": "the first good HTTP answer (every application started, where no port is served)"}[plan.until]
     kinds = "" if plan.kinds == ("boot",) else f" x {many(len(plan.kinds), 'kind')} ({', '.join(plan.kinds)})"

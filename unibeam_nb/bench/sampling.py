@@ -80,7 +80,7 @@ class Setting:
         return BootOptions(mem_mb=int(case.value("mem_mb", str(plan.mem_mb))),
                            vcpus=int(case.value("vcpus", str(plan.vcpus))), accelerator=plan.accelerator,
                            probe=plan.probe, until=plan.until, deadline=plan.deadline,
-                           env=((FLAGS_VARIABLE, flags),) if flags != DEFAULT else ())
+                           env=((FLAGS_VARIABLE, flags),) if flags != DEFAULT else (), outgoing=plan.outgoing)
 
     def start(self, slot: Slot, options: BootOptions | None = None, suffix: str = "") -> Running:
         """The slot's machine, booted, with other ``options`` where they are given."""

@@ -59,7 +59,7 @@ class Running(Builds):
              until: str | None = None, deadline: float = 120.0, env: tuple[str, ...] = (),
              machine_name: str | None = None, resume: bool = False, dhcp: bool = False,
              channel: bool = False, shell: bool = False, user_data: str | None = None, data: str | None = None,
-             guard: int = 0, heart: int = 0, restarts: int = 0) -> Machine:
+             guard: int = 0, heart: int = 0, restarts: int = 0, outgoing: bool = False) -> Machine:
         """Boot ``name`` and return the machine when it has reached ``until`` (``http`` where a probe is given).
 
         With ``resume`` it is not booted but copied from a snapshot, which is taken where there is none yet. With
@@ -68,15 +68,19 @@ class Running(Builds):
         an image that reads such (``cloudinit``) applies before the release starts. ``data`` is the size of the disk
         that the program's home is on, such as ``64M``, or the file that is this disk; it is made on first use and
         kept. ``guard``, ``heart`` and ``restarts`` say how the program is watched
-        (:class:`~unibeam_nb.manners.Manners`).
+        (:class:`~unibeam_nb.manners.Manners`). With ``outgoing`` a virtual machine may connect to others, to this
+        host's own services too, which it cannot otherwise.
         """
         from unibeam_nb.machine import BootOptions
         from unibeam_nb.machine import boot as boot_machine
+        from unibeam_nb.machine.options import SLIRP
 
         build = self.named(name)
         chosen = parse_arm(arm or "qemu")
         if dhcp and chosen.runner != "qemu":
             raise UsageError(f"{chosen} does not ask the network for an address.", "Leave --dhcp out, or use qemu.")
+        if outgoing and chosen.runner not in SLIRP:
+            raise UsageError(f"{chosen} has the network of this host.", "Leave --outgoing out, or use qemu.")
         if resume and RESUME not in chosen.extras:
             if chosen.runner != "qemu":
                 raise UsageError(f"{chosen} cannot be resumed.", "Only a linux image on qemu can: leave out --on.")
@@ -88,7 +92,8 @@ class Running(Builds):
             ports=tuple(parse_port(port) for port in ports) or None,
             probe=Probe.parse(http, build.release.ports or tuple(parse_port(p)[1] for p in ports)) if http else None,
             until=until or ("http" if http else "app"), env=tuple(parse_env(item) for item in env), dhcp=dhcp,
-            channel=channel, shell=shell, user_data=absolute(user_data), manners=Manners(guard, heart, restarts))
+            channel=channel, shell=shell, user_data=absolute(user_data), manners=Manners(guard, heart, restarts),
+            outgoing=outgoing)
         if data is not None:
             options = dataclasses.replace(options, data=self._disk(build, chosen, data, machine_name or name))
         image = self._image(build, chosen.target, chosen.flavour, chosen.extras, chosen.runner)

@@ -41,6 +41,7 @@ class PlanOptions(TypedDict, total=False):
     load_s: int
     connections: int
     copies: tuple[int, ...]
+    outgoing: bool
 
 
 def plan_of(name: str, ports: tuple[int, ...], options: PlanOptions) -> Plan:

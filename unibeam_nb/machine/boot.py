@@ -25,7 +25,7 @@ from unibeam_nb.machine.firecracker import PROGRAM as FIRECRACKER
 from unibeam_nb.machine.link import LOOPBACK
 from unibeam_nb.machine.machine import Machine, recover
 from unibeam_nb.machine.marks import MarkReader, code_of, memory_of, new_nonce, with_kernel
-from unibeam_nb.machine.options import INPUT, SHELL_RUNNERS, BootOptions, Seat, Snapshot
+from unibeam_nb.machine.options import INPUT, SHELL_RUNNERS, SLIRP, BootOptions, Seat, Snapshot
 from unibeam_nb.machine.osv_arguments import OSV
 from unibeam_nb.machine.probe import Prober
 from unibeam_nb.machine.proc import ProcessId
@@ -387,7 +387,7 @@ class Watch:
             vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
             osv=seat.image.platform == OSV,
             resumed=RESTORE in seat.arm.options or (seat.snapshot is not None and seat.snapshot.state is not None),
-            left_out=frozenset(seat.image.left_out)))
+            left_out=frozenset(seat.image.left_out), closed=seat.arm.runner in SLIRP and not seat.outgoing))
 
 
 def _limited(seat: Seat) -> bool:

@@ -29,6 +29,7 @@ _REBOOT = re.compile(r"reboot: Power down|reboot: Restarting")
 _TELLING = re.compile(r"unibeam-init:|kernel panic|init terminating|kernel pid terminated|runtime terminating|crash"
                       r"|\berror\b|exception|fail|undef|badmatch|eaddrinuse|enoent|cannot|could not|can't|no such"
                       r"|not found|out of memory|qemu-system|unable|denied|refused|abort", re.IGNORECASE)
+_NO_WAY = re.compile(r"\b(enetunreach|ehostunreach|nxdomain)\b", re.IGNORECASE)
 _OSV_DIED = re.compile(r"Aborted\b|Assertion failed|page fault outside application|.*unknown relocation type"
                        r"|Out of memory|trapped in|general protection fault", re.IGNORECASE)
 _OSV_MEMORY = re.compile(r"out of memory|could not allocate|waiter on .* memory", re.IGNORECASE)
@@ -45,7 +46,8 @@ class Evidence:
     gone, with exit status ``code`` (negative: a signal) where known; ``inner`` is the status that the
     ``exit`` mark told. ``image_mb`` is what the image occupies once unpacked, ``limited`` whether memory was
     limited at all, ``resumed`` whether it was to go on from a snapshot, ``osv`` whether OSv is its
-    kernel, ``left_out`` which modules shaking left out or took functions from.
+    kernel, ``left_out`` which modules shaking left out or took functions from, ``closed`` whether its
+    network leads nowhere.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Evidence:
     resumed: bool = False
     osv: bool = False
     left_out: frozenset[str] = frozenset()
+    closed: bool = False
 
 
 def explain(seen: Evidence) -> MachineError:
@@ -203,6 +206,9 @@ def _exit(seen: Evidence) -> tuple[str, str] | None:
         else f"crashed {when} with exit code {code}"
     if any("eaddrinuse" in line.lower() for line in seen.console):
         return f"{seen.name} {ended}.", "The port it listens on is in use: let it read the port from PORT."
+    if seen.closed and any(_NO_WAY.search(line) for line in seen.console):
+        return f"{seen.name} {ended}.", \
+               "It seeks another host, and a virtual machine has no way out unless it is given one: --outgoing."
     return f"{seen.name} {ended}.", "The lines above are its own; correct the program and build it again."
 
 

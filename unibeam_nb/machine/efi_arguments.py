@@ -44,4 +44,4 @@ def efi_arguments(disk: Path, uefi: Path | None, seat: Seat, seed: Path | None =
             "-device", "virtio-blk-pci,drive=disk,bootindex=0",
             *(qemu.seed_disk(seed, "pci") if seed else ()),
             *(qemu.data_disk(options.data, "pci") if options.data else ()),
-            *qemu.network(seat.ports), *qemu.CARDS["pci"])
+            *qemu.network(seat.ports, outgoing=seat.outgoing), *qemu.CARDS["pci"])

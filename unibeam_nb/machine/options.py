@@ -10,6 +10,7 @@ from unibeam_nb.arms import Arm
 from unibeam_nb.errors import UsageError
 from unibeam_nb.machine.door import Door
 from unibeam_nb.machine.link import LOOPBACK, link_of
+from unibeam_nb.machine.seed import is_url
 from unibeam_nb.manners import UNWATCHED, Manners
 from unibeam_nb.model import ACCELERATORS, PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
@@ -23,6 +24,9 @@ SHELL_RUNNERS = ("qemu", "podman", "crun", "process")
 
 INPUT = "console.in"
 """A pipe in the machine's directory that is its program's standard input, where that is no virtual console."""
+
+SLIRP = ("qemu", "uml")
+"""The runners whose network is made by a program, which lets out what it is told to."""
 
 UNTIL = ("app", "http")
 """The marks a boot can wait for."""
@@ -38,7 +42,8 @@ class BootOptions:
     With ``dhcp`` a virtual machine asks for its address. With ``channel`` the running program can be talked to
     (guest/unibeam_channel.erl). With ``shell`` the program's standard input is the console, and an Erlang shell reads
     it. ``user_data`` is a file of user data, or the address of some (guest/unibeam_cloud.erl). ``data`` is a disk that
-    the program's home is on (machine/data.py). ``manners`` say how a virtual machine watches its program.
+    the program's home is on (machine/data.py). ``manners`` say how a virtual machine watches its program. Without
+    ``outgoing`` a virtual machine's network leads nowhere: ports are forwarded in, and nothing gets out.
     Raises UsageError when a value makes no sense.
     """
 
@@ -56,6 +61,7 @@ class BootOptions:
     user_data: str = ""
     data: Path | None = None
     manners: Manners = UNWATCHED
+    outgoing: bool = False
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:
@@ -117,6 +123,11 @@ class Seat:
     def forwarded(self) -> tuple[tuple[int, int], ...]:
         """The ports that a machine with a network of its own is reached by: its program's, and its channel's."""
         return self.ports if self.door is None else (*self.ports, (self.door.host, self.door.guest))
+
+    @property
+    def outgoing(self) -> bool:
+        """Whether a virtual machine may connect to others: it was asked for, or its user data lie elsewhere."""
+        return self.options.outgoing or is_url(self.options.user_data)
 
     @property
     def told(self) -> tuple[str, ...]:

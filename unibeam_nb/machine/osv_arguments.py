@@ -30,7 +30,8 @@ words there."""
 @dataclass(frozen=True)
 class OsvGuest:
     """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB. ``channel`` is the
-    port inside at which the program is to be talked to; it fetches the secret over the network."""
+    port inside at which the program is to be talked to; it fetches the secret over the network. Without
+    ``outgoing`` that lets nothing out."""
 
     kernel: Path
     disk: Path
@@ -44,6 +45,7 @@ class OsvGuest:
     variables: tuple[tuple[str, str], ...] = ()
     dhcp: bool = False
     channel: int | None = None
+    outgoing: bool = False
 
 
 def osv_command_line(guest: OsvGuest) -> str:
@@ -68,5 +70,5 @@ def osv_arguments(guest: OsvGuest) -> tuple[str, ...]:
     return (*qemu.common(f"{BUSES[guest.accelerator]},accel={guest.accelerator}", CPU, guest.vcpus, guest.mem_mb, ram),
             "-drive", f"file={str(guest.disk).replace(',', ',,')},if=none,id=root,format=raw,read-only=on",
             *(("-global", "virtio-mmio.force-legacy=false") if mmio else ()),
-            "-device", f"{block},drive=root", *secret, *qemu.network(guest.ports, leads),
+            "-device", f"{block},drive=root", *secret, *qemu.network(guest.ports, leads, outgoing=guest.outgoing),
             "-device", f"{card},netdev=net", "-kernel", str(guest.kernel), "-append", osv_command_line(guest))

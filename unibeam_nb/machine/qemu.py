@@ -29,7 +29,8 @@ def prepare(seat: Seat) -> Start:
     if image.platform == OSV:
         osv = OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce,
                        seat.accelerator, options.mem_mb, options.vcpus, seat.forwarded,
-                       tuple(seat.variables.items()), options.dhcp, seat.door.guest if seat.door else None)
+                       tuple(seat.variables.items()), options.dhcp, seat.door.guest if seat.door else None,
+                       seat.outgoing)
         return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
     disk = _seed(seat)
     if image.platform == EFI:
@@ -46,7 +47,8 @@ def prepare(seat: Seat) -> Start:
                   tsc.tsc_khz(seat.store) if emulated else None,
                   "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
                   seat.door.guest if seat.door else None, root, options.shell,
-                  disk, "" if disk else options.user_data, options.data, seat.told)
+                  disk, "" if disk else options.user_data, options.data, seat.told,
+                  seat.outgoing)
     return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
 
 

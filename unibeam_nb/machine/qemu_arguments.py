@@ -85,7 +85,8 @@ class Guest:
     that file is what the guest starts from; it is not written to then. With ``dhcp`` the guest asks the network for
     its address. ``channel`` is the port inside at which the program is to be talked to; PID 1 asks for its secret on
     the console. With ``shell`` the program reads the console. ``seed`` is a disk with user data, ``user_data`` an
-    address of some. ``data`` is a disk that the program may write to. ``more`` is what PID 1 is told besides.
+    address of some. ``data`` is a disk that the program may write to. ``more`` is what PID 1 is told besides. Without
+    ``outgoing`` the network lets nothing out.
     """
 
     kernel: Path
@@ -107,6 +108,7 @@ class Guest:
     user_data: str = ""
     data: Path | None = None
     more: tuple[str, ...] = ()
+    outgoing: bool = False
 
 
 def kernel_command_line(guest: Guest) -> str:
@@ -120,7 +122,7 @@ def kernel_command_line(guest: Guest) -> str:
     words = ["console=ttyS0", "quiet", "panic=-1", *WORDS[guest.platform], *_places(guest), *root, *_clock_words(guest),
              *([f"ds=nocloud;s={guest.user_data}"] if guest.user_data else []),
              *(["unibeam.snapshot"] if guest.snapshot else []), *(["unibeam.input"] if guest.shell else []),
-             *told(guest.nonce, guest.variables, address, guest.channel), *guest.more]
+             *told(guest.nonce, guest.variables, address, guest.channel, guest.outgoing), *guest.more]
     line = " ".join(words)
     if len(line) > LONGEST_CMDLINE:
         raise UsageError(f"The environment makes a kernel command line of {len(line)} bytes.",
@@ -136,15 +138,17 @@ def _places(guest: Guest) -> tuple[str, ...]:
 
 
 def told(nonce: str, variables: Iterable[tuple[str, str]], address: str | Link | None = GUEST_ADDRESS,
-         channel: int | None = None) -> tuple[str, ...]:
+         channel: int | None = None, outgoing: bool = False) -> tuple[str, ...]:
     """What PID 1 is told by any kernel's command line; ``address`` is a fixed one of QEMU's user network, or
     :data:`DHCP`, or a link, or None for no network; ``channel`` is the port of its channel, whose secret is none of
-    that. Raises UsageError for what a command line cannot carry."""
+    that. Where nothing leads out (``outgoing``) there is neither gateway nor name server, so that a program learns it
+    at once and need not wait. Raises UsageError for what a command line cannot carry."""
     network: tuple[str, ...] = (f"unibeam.ip={address}",) if address == DHCP else ()
     if isinstance(address, Link):
         network = (f"unibeam.ip={address.guest}/{BITS}", f"unibeam.gw={address.host}")
     elif address and address != DHCP:
-        network = (f"unibeam.ip={address}/24", f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}")
+        network = (f"unibeam.ip={address}/24",
+                   *((f"unibeam.gw={GATEWAY}", f"unibeam.dns={NAMESERVER}") if outgoing else ()))
     words = [f"unibeam.nonce={nonce}", *network, f"unibeam.hostname={HOSTNAME}",
              *([f"unibeam.channel={channel}"] if channel else [])]
     for key, value in variables:
@@ -175,15 +179,16 @@ def arguments(guest: Guest) -> tuple[str, ...]:
       A machine that is resumed maps its file privately: the kernel copies the pages it writes to, and all machines
       of one snapshot share the others. ``-incoming defer`` waits for the rest of its state.
     - ``-S`` keeps the guest from running until it is told to over QMP, so that QEMU's own start is told apart.
-    - The network has a way out, as the program has in the other runners; a way in only through ``hostfwd``,
-      which listens on 127.0.0.1.
+    - The network has a way in through ``hostfwd`` only, which listens on 127.0.0.1, and a way out only where that
+      was asked for: the host's own loopback address would be on it.
     - There is no virtio-rng: ``-cpu max`` gives the guest RDRAND, from which the kernel seeds itself.
     """
     counted = guest.accelerator == ICOUNT
     machine = f"{MACHINES[guest.platform]},accel={'tcg' if counted else guest.accelerator}"
     return (*common(machine, "max", guest.vcpus, guest.mem_mb, _ram(guest)),
             *(("-incoming", "defer") if guest.snapshot == "resumed" else ()),
-            *network(guest.ports), *CARDS[guest.platform], *(_disk(guest, guest.root) if guest.root else ()),
+            *network(guest.ports, outgoing=guest.outgoing), *CARDS[guest.platform],
+            *(_disk(guest, guest.root) if guest.root else ()),
             *(seed_disk(guest.seed, guest.platform) if guest.seed else ()),
             *(data_disk(guest.data, guest.platform) if guest.data else ()),
             *(("-icount", "shift=0,sleep=off") if counted else ()),
@@ -232,11 +237,16 @@ def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[s
     return tuple(words)
 
 
-def network(ports: tuple[tuple[int, int], ...], more: str = "") -> tuple[str, ...]:
+def network(ports: tuple[tuple[int, int], ...], more: str = "", *, outgoing: bool = False) -> tuple[str, ...]:
     """QEMU's user network, called ``net``, with these pairs (host, guest) forwarded from 127.0.0.1; ``more`` of its
-    options come last."""
+    options come last.
+
+    With ``outgoing`` the guest reaches all that this host reaches, its loopback services and a cloud's metadata
+    included; else ``restrict`` drops whatever is no answer to a forwarded connection.
+    """
+    closed = "" if outgoing else ",restrict=on"
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{port}" for host, port in ports)
-    return ("-netdev", f"user,id=net,net=10.0.2.0/24,host={GATEWAY},dns={NAMESERVER}{forwards}{more}")
+    return ("-netdev", f"user,id=net,net=10.0.2.0/24,host={GATEWAY},dns={NAMESERVER}{closed}{forwards}{more}")
 
 
 def _ram(guest: Guest) -> str:

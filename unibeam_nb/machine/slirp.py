@@ -45,9 +45,16 @@ class Network:
         os.close(self.leash)
 
 
-def arguments(leash: int) -> tuple[str, ...]:
-    """The words after the program's name; ``leash`` is the reading end of a pipe."""
-    return ("--target-type=bess", f"--api-socket={ORDERS}", f"--exit-fd={leash}", FRAMES)
+NOBODYS = "192.0.2.1"
+"""An address that no host has (RFC 5737). What is to leave from it does not leave: slirp4netns has no other way to let
+nothing out, for without its way to 10.0.2.2 a guest still gets to 127.0.0.1 by that very address."""
+
+
+def arguments(leash: int, *, outgoing: bool = False) -> tuple[str, ...]:
+    """The words after the program's name; ``leash`` is the reading end of a pipe. Without ``outgoing`` nothing gets
+    out but answers to forwarded connections."""
+    closed = () if outgoing else ("--disable-host-loopback", "--disable-dns", f"--outbound-addr={NOBODYS}")
+    return ("--target-type=bess", "--enable-seccomp", *closed, f"--api-socket={ORDERS}", f"--exit-fd={leash}", FRAMES)
 
 
 def forward(host: int, guest: int, address: str) -> dict[str, Any]:
@@ -56,15 +63,17 @@ def forward(host: int, guest: int, address: str) -> dict[str, Any]:
         "proto": "tcp", "host_addr": "127.0.0.1", "host_port": host, "guest_addr": address, "guest_port": guest}}
 
 
-def connect(directory: Path, ports: Iterable[tuple[int, int]], address: str, log: IO[bytes]) -> Network:
-    """Start the network of the machine in ``directory`` and forward ``ports`` (host, guest).
+def connect(directory: Path, ports: Iterable[tuple[int, int]], address: str, log: IO[bytes], *,
+            outgoing: bool = False) -> Network:
+    """Start the network of the machine in ``directory`` and forward ``ports`` (host, guest); with ``outgoing`` the
+    guest may connect to others, too.
 
     It needs nobody to end it: it does when ``leash`` is closed. Raises PortInUse and MachineError.
     """
     reading, leash = os.pipe()
     try:
-        child = process.spawn((str(tools.find(PROGRAM)), *arguments(reading)), stdout=log, cwd=directory,
-                              passes=(reading,))
+        child = process.spawn((str(tools.find(PROGRAM)), *arguments(reading, outgoing=outgoing)), stdout=log,
+                              cwd=directory, passes=(reading,))
     finally:
         os.close(reading)
     try:

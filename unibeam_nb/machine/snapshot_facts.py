@@ -65,7 +65,8 @@ def facts_of(seat: Seat, qemu: str, cpu: str) -> Facts:
     guest = Guest(Path("kernel"), None if disk else Path("initramfs"), "", seat.accelerator, options.mem_mb,
                   options.vcpus, tuple((0, port) for _, port in seat.forwarded), tuple(seat.variables.items()),
                   seat.image.platform, snapshot="resumed", dhcp=options.dhcp,
-                  channel=seat.door.guest if seat.door else None, root=Path("root") if disk else None)
+                  channel=seat.door.guest if seat.door else None, root=Path("root") if disk else None,
+                  outgoing=seat.outgoing)
     ready = str(options.probe) if options.until == "http" else "app"
     return Facts(seat.image.sha256, qemu, cpu, seat.accelerator, arguments(guest), ready)
 

@@ -30,11 +30,12 @@ def prepare(seat: Seat) -> Start:
     image, options = seat.image, seat.options
     place = ram_directory(options.mem_mb << 20, (FAST, Path(tempfile.gettempdir()), seat.directory))
     with (seat.directory / OUTPUT).open("wb") as log:
-        network = slirp.connect(seat.directory, seat.forwarded, GUEST_ADDRESS, log)
+        network = slirp.connect(seat.directory, seat.forwarded, GUEST_ADDRESS, log, outgoing=seat.outgoing)
     try:
         console = _input(seat.directory / CONSOLE_INPUT)
         guest = Guest(image.file("initramfs").resolve(), seat.nonce, options.mem_mb, network.frames, console,
-                      tuple(seat.variables.items()), seat.door.guest if seat.door else None, options.data, seat.told)
+                      tuple(seat.variables.items()), seat.door.guest if seat.door else None, options.data, seat.told,
+                      seat.outgoing)
         return Start((str(image.file("kernel").resolve()), *arguments(guest)), CONSOLE, (("TMPDIR", str(place)),),
                      passes=(network.frames, network.leash, console))
     except BaseException:

@@ -16,7 +16,8 @@ HOME = "uml"
 class Guest:
     """What User-mode Linux is asked to boot. ``frames`` is the file descriptor of its network, where it has one,
     ``console`` that which its console reads, and ``channel`` the port at which its program is to be talked to. ``data``
-    is a disk that the program may write to, ``more`` what PID 1 is told besides."""
+    is a disk that the program may write to, ``more`` what PID 1 is told besides. Without ``outgoing`` its network
+    lets nothing out."""
 
     initramfs: Path
     nonce: str
@@ -27,6 +28,7 @@ class Guest:
     channel: int | None = None
     data: Path | None = None
     more: tuple[str, ...] = ()
+    outgoing: bool = False
 
 
 def arguments(guest: Guest) -> tuple[str, ...]:
@@ -42,5 +44,6 @@ def arguments(guest: Guest) -> tuple[str, ...]:
     console = "null" if guest.console is None else f"fd:{guest.console}"
     return (f"mem={guest.mem_mb}M", f"umid={HOME}", "uml_dir=.", "con=null", f"con0={console},fd:1", "ssl=null",
             f"initrd={guest.initramfs}", *disk, *network, "console=tty0", "quiet", "panic=-1", "noreboot",
-            "lsm=lockdown", *told(guest.nonce, guest.variables, GUEST_ADDRESS if network else None, guest.channel),
+            "lsm=lockdown", *told(guest.nonce, guest.variables, GUEST_ADDRESS if network else None, guest.channel,
+                                  guest.outgoing),
             *guest.more)

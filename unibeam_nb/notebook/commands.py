@@ -69,6 +69,8 @@ _ICOUNT = Option(("--icount",), "time a boot by the guest's instructions, a figu
 _HTTP = Option(("--http",), "wait for the first good answer: /, 8080/path, https:8443/ or tcp:5672", "WHAT")
 _UNTIL = Option(("--until",), "the instant that counts as up", "MARK", choices=("app", "http"))
 _DEADLINE = Option(("--deadline",), "give up after so many seconds", "SECONDS", "number")
+_OUTGOING = Option(("--outgoing",), "let virtual machines connect to others: the internet, and this host with the "
+                   "services on its loopback address; else nothing gets out of them", kind="switch")
 _EXPERIMENT = Positional("experiment", "an experiment's name, journal or report; the newest one if left out",
                          completes="experiments")
 
@@ -150,6 +152,7 @@ BOOT = Command(
             "snapshot", kind="switch"),
      Option(("--dhcp",), "let a virtual machine ask the network for its address; else it has a fixed one at once",
             kind="switch"),
+     _OUTGOING,
      Option(("--channel",), "let eval, reload and top talk to it, over 127.0.0.1 and with a secret of its own",
             kind="switch"),
      Option(("--user-data",), "a #cloud-config that the machine applies before its program starts: a file, or the "
@@ -170,7 +173,7 @@ BENCH = Command(
      Option(("-n", "--blocks"), "blocks: how often each arm is booted", "N", "count"),
      Option(("--warmup",), "blocks before these that no statistic uses", "N", "count"),
      Option(("--seed",), "seed of the order of the arms", "N", "count"),
-     _MEM, _VCPUS, _ACCEL, _ICOUNT, _HTTP, _UNTIL, _DEADLINE,
+     _MEM, _VCPUS, _ACCEL, _ICOUNT, _HTTP, _UNTIL, _DEADLINE, _OUTGOING,
      Option(("--vary",), "also vary something besides the arm: mem_mb, vcpus, kernel, flags or erts", "FACTOR=A,B",
             "list", completes="factors"),
      Option(("--within",), "end when the interval of every ratio to the baseline is narrower than this: 5% or 0.05; "

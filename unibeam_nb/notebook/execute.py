@@ -127,7 +127,7 @@ def _boot(lab: Lab, given: _Given) -> Any:
         machine_name=given.text("as"), resume=given.switch("resume"), dhcp=given.switch("dhcp"),
         channel=given.switch("channel"), shell=given.switch("shell"), user_data=given.text("user_data"),
         data=given.text("data"), guard=given.value("guard", 0), heart=given.value("heart", 0),
-        restarts=given.value("restarts", 0))
+        restarts=given.value("restarts", 0), outgoing=given.switch("outgoing"))
 
 
 def _accelerator(given: _Given) -> str:
@@ -154,7 +154,7 @@ def _bench(lab: Lab, given: _Given) -> Any:
         "mem_mb": given.value("mem"), "vcpus": given.value("vcpus"), "http": given.text("http"),
         "until": given.text("until"), "deadline": given.value("deadline"), "accelerator": _accelerator(given),
         "factors": _factors(given.many("vary")), "within": _part(given.text("within")),
-        "baseline": given.text("baseline"), "kinds": _kinds(given)}
+        "baseline": given.text("baseline"), "kinds": _kinds(given), "outgoing": given.switch("outgoing")}
     if given.was_given("steady"):
         options["load_s"] = given.value("steady")
     if given.was_given("density"):
