@@ -87,6 +87,19 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Locked:
+    """A package that a project's lock file names for its application ``name``: ``kind`` is ``hex``, where ``package``
+    is its name there, or ``git``, where it is the repository's address and ``version`` the commit. ``sha256`` is that
+    of the package as it is fetched, empty where the lock file does not tell."""
+
+    name: str
+    kind: str
+    package: str
+    version: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Launch:
     """How the release's emulator is started, the same in every arm: no shell, straight into ``erlexec``.
 
@@ -120,7 +133,7 @@ class Release:
     ``path`` is the release's root (it holds ``erts-*``, ``lib``, ``releases``); ``key`` identifies the
     inputs it was made from, ``sha256`` its contents. ``ports`` are the TCP ports it serves. ``origin`` is the
     sha256 of the release it was made from, where it is that release on another emulator or shaken. ``left_out`` is
-    what shaking took; None where nothing was shaken.
+    what shaking took; None where nothing was shaken. ``locked`` are the packages that its project's lock file names.
     """
 
     name: str
@@ -138,6 +151,7 @@ class Release:
     cached: bool = False
     origin: str = ""
     left_out: tuple[LeftOut, ...] | None = None
+    locked: tuple[Locked, ...] = ()
 
     def __repr__(self) -> str:
         return (f"<Release {self.name} {self.version}: OTP {self.otp}, {len(self.applications)} applications, "

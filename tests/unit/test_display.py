@@ -19,6 +19,7 @@ from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.doctor import Capability, Diagnosis
 from unibeam_nb.errors import MachineError
+from unibeam_nb.image.bom.model import KINDS, Bom, Component, Package
 from unibeam_nb.image.kernels import Kernel
 from unibeam_nb.jsonable import to_json
 from unibeam_nb.lab import Build, Machines
@@ -131,8 +132,14 @@ def an_experiment(word: str = "hello") -> Experiment:
     return Experiment(word, Path(word), header, tuple(samples), (f"{word}: {word}",))
 
 
+def a_bill(word: str) -> Bom:
+    package = Package(word, word, word, licence=word)
+    return Bom(word, word, word, tuple(Component(word, kind, word, word, word, 1, 1, package, f"pkg:{word}", word, word,
+                                                 (word,), (("origin", word),)) for kind in KINDS), word)
+
+
 def nouns(word: str) -> list[Any]:
-    return [a_release(word), an_image(word), Build(word, a_release(word), (an_image(word),)),
+    return [a_release(word), an_image(word), a_bill(word), Build(word, a_release(word), (an_image(word),)),
             Machines((FakeMachine(word),)),  # type: ignore[arg-type]
             an_experiment(word), Diagnosis((Capability(word, "missing", word, word),)),
             Findings(word, (Finding(word, word, word),)),

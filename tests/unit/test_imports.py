@@ -24,6 +24,7 @@ LAYERS = (
 PURE = ("errors", "units", "arms", "model", "jsonable", "image.formats", "machine.qemu_arguments",
         "machine.podman_arguments", "machine.docker_arguments", "machine.uml_arguments", "machine.bundle",
         "machine.snapshot_facts", "machine.link", "machine.xen_arguments", "image.xl", "image.firecracker",
+        "image.bom.model",
         "talk.etf", "talk.values", "analysis.frames", "analysis.stats", "analysis.inside",
         "lab.binder", "notebook.parser", "notebook.commands", "notebook.sheet", "notebook.steps")
 """Modules and packages that import nothing which touches the world."""
@@ -37,7 +38,7 @@ STARTERS = {f"{module}.{name}" for module, names in (
 """What would start a program past the one module that may."""
 
 HEAVY = ("pandas", "numpy", "matplotlib", "scipy", "jinja2", "qemu", "elftools", "lz4", "zstandard", "nbclient",
-         "boto3", "botocore", "pycdlib")
+         "boto3", "botocore", "pycdlib", "cyclonedx", "packageurl")
 """What must not load before it is used."""
 
 

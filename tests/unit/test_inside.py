@@ -188,8 +188,7 @@ def test_what_was_noted_is_read_again(tmp_path: Path) -> None:
     contents.write(tmp_path, contents.of_entries(whole.values()))
     hosts, mtab = contents.read(image(tmp_path))
     assert (hosts.path, hosts.part, hosts.bytes) == ("etc/hosts", "configuration", 800)
-    assert hashlib.sha256(b"127.0.0.1 localhost\n" * 40).hexdigest().startswith(hosts.digest)
-    assert len(hosts.digest) == 16
+    assert hashlib.sha256(b"127.0.0.1 localhost\n" * 40).hexdigest() == hosts.digest
     assert hosts.packed < 60
     assert (mtab.bytes, mtab.packed) == (12, 12)
 

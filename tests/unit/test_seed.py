@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import stat
 from pathlib import Path
 
 import pytest
 
 from unibeam_nb.arms import Arm
-from unibeam_nb.errors import UsageError
+from unibeam_nb.errors import ArchiveError, UsageError
+from unibeam_nb.image.formats.iso9660 import without_dates
 from unibeam_nb.machine import seed
 from unibeam_nb.model import Image, Launch
 
@@ -56,3 +58,35 @@ def test_a_seed_is_for_its_user_only(tmp_path: Path) -> None:
     data = (tmp_path / "seed").read_bytes()
     assert data[16 * 2048 + 1:16 * 2048 + 6] == b"CD001"
     assert data[16 * 2048 + 40:16 * 2048 + 72].decode().strip() == seed.LABEL
+
+
+def test_a_seed_has_no_time_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes it, and when: the same bytes; and pycdlib reads them as it did."""
+    import time
+
+    from pycdlib import PyCdlib
+
+    made = []
+    for zone, now in (("UTC", 1e9), ("Pacific/Kiritimati", 1.7e9 + 86399)):
+        with monkeypatch.context() as world:
+            world.setenv("TZ", zone)
+            world.setattr(time, "time", lambda now=now: now)
+            time.tzset()
+            seed.write(tmp_path / zone.lower()[:3], b"#cloud-config\nhostname: a.b\n", "i-1")
+        made.append((tmp_path / zone.lower()[:3]).read_bytes())
+    time.tzset()
+    assert made[0] == made[1]
+    assert b"2001" not in made[0]
+    disk, data = PyCdlib(), io.BytesIO()
+    disk.open(str(tmp_path / "utc"))
+    disk.get_file_from_iso_fp(data, rr_path="/user-data")
+    assert data.getvalue() == b"#cloud-config\nhostname: a.b\n"
+    assert disk.get_record(rr_path="/user-data").date.years_since_1900 == 70
+    disk.close()
+
+
+def test_only_whole_iso_images_are_mended() -> None:
+    with pytest.raises(ArchiveError, match="cut off"):
+        without_dates(bytes(100))
+    with pytest.raises(ArchiveError, match="not an ISO 9660 image"):
+        without_dates(bytes(20 * 2048))

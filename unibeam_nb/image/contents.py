@@ -24,7 +24,7 @@ from unibeam_nb.store import Store, digest
 
 CONTENTS = "contents.json"
 
-FORMAT = 1
+FORMAT = 2
 """Counts up whenever an item would be another one."""
 
 
@@ -32,7 +32,7 @@ FORMAT = 1
 class Item:
     """One file or link. ``path`` is that in the image's root, or the artefact's name for what lies beside it.
     ``packed`` is what lz4 makes of it alone: how well it packs, compared with its neighbours, since a whole image is
-    compressed at once. ``digest`` is the beginning of the content's sha256."""
+    compressed at once. ``digest`` is the content's sha256."""
 
     path: str
     part: str
@@ -45,7 +45,7 @@ def item(path: str, part: str, content: bytes) -> Item:
     import lz4.block
 
     return Item(path, part, len(content), min(len(content), len(lz4.block.compress(content, store_size=False))),
-                hashlib.sha256(content).hexdigest()[:16])
+                hashlib.sha256(content).hexdigest())
 
 
 def of_entries(entries: Iterable[Entry]) -> Iterator[Item]:

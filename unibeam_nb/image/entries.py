@@ -21,8 +21,9 @@ from unibeam_nb.store import Store, digest
 
 KIND = "images"
 MANIFEST = "manifest.json"
-FORMAT = 3
-"""Counts up whenever the same inputs would give other bytes, so that old entries are not taken for new ones."""
+FORMAT = 4
+"""Counts up whenever the same inputs would give other bytes, or other notes on them, so that old entries are not taken
+for new ones."""
 
 
 def make_image(store: Store, release: Release, target: str, flavour: str, inputs: Mapping[str, Any],

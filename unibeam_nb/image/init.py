@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 from pathlib import Path
 
 from unibeam_nb import process, tools
@@ -23,9 +25,8 @@ def compiled_init(store: Store) -> Path:
     if platform.machine() != "x86_64":
         raise ImageError(f"linux images cannot be built on {platform.machine()} hosts.", "Use an x86-64 host.")
     compiler = tools.find("musl-gcc")
-    library = process.run([compiler, "-print-file-name=libc.a"], timeout=60).stdout.strip()
     texts = [(GUEST / name).read_text(encoding="utf-8") for name in (*SOURCES, *HEADERS)]
-    key = digest(texts, FLAGS, compiler_version(), digest_file(Path(library)))[:32]
+    key = digest(texts, FLAGS, compiler_version(), digest_file(c_library()))[:32]
 
     def make(place: Path) -> None:
         with step("Compiling PID 1"):
@@ -36,6 +37,18 @@ def compiled_init(store: Store) -> Path:
 
     entry, _ = store.build("init", key, make)
     return entry / "init"
+
+
+def c_library() -> Path:
+    """The C library that is linked in: the first one on the linker's way. musl-gcc is a script around the host's gcc,
+    which names glibc's when it is asked (``-print-file-name``)."""
+    linking = process.run([tools.find("musl-gcc"), "-###", "-static", "-x", "c", os.devnull], timeout=60).stderr
+    folders = re.findall(r"(?<=\s)\"?-L([^\s\"]+)", linking)
+    found = next((Path(folder) / "libc.a" for folder in folders if (Path(folder) / "libc.a").is_file()), None)
+    if found is None:
+        raise ImageError("The C library for static programs is not on this host.",
+                         f"Install it: {tools.install_command('musl-gcc')}")
+    return found.resolve()
 
 
 def compiler_version() -> str:

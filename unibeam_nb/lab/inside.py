@@ -10,6 +10,7 @@ from unibeam_nb.lab.builds import Build, Builds, look_inside
 
 if TYPE_CHECKING:
     from unibeam_nb.analysis.inside import Exploration
+    from unibeam_nb.image.bom.model import Bom
     from unibeam_nb.model import Image
 
 
@@ -31,6 +32,14 @@ class Inside(Builds):
             other = self._looked_at(self.named(against), on) if against in self.names() else \
                 self._image_called(build, against, f"{against!r} is neither a build nor an image of {name}.")
         return look_inside(image, other, word=word, depth=depth)
+
+    def sbom(self, name: str, *, on: str | None = None) -> Bom:
+        """The bill of materials of the image of ``name``: what it is made of, where each thing comes from, and what
+        needs what; ``save(PATH)`` writes it as CycloneDX JSON. ``on`` names the image as for :meth:`explore`.
+        Raises UsageError, ImageError."""
+        from unibeam_nb.image.bom.cyclonedx import bill_of
+
+        return bill_of(self.store, self._looked_at(self.named(name), on))
 
     def _looked_at(self, build: Build, on: str | None) -> Image:
         if on is not None:

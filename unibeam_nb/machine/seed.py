@@ -67,8 +67,11 @@ def read(path: str) -> bytes:
 
 
 def write(path: Path, user_data: bytes, instance: str) -> None:
-    """Write a disk (ISO 9660 with Joliet and Rock Ridge) with these user data; only this user can read it."""
+    """Write a disk (ISO 9660 with Joliet and Rock Ridge) with these user data; only this user can read it. The same
+    user data give the same bytes: pycdlib, which knows no other time than now, does not have the last word on dates."""
     from pycdlib import PyCdlib
+
+    from unibeam_nb.image.formats.iso9660 import without_dates
 
     disk = PyCdlib()
     disk.new(interchange_level=3, vol_ident=LABEL, joliet=3, rock_ridge="1.09")
@@ -79,4 +82,4 @@ def write(path: Path, user_data: bytes, instance: str) -> None:
     disk.write_fp(whole)
     disk.close()
     path.touch(mode=0o600)
-    path.write_bytes(whole.getvalue())
+    path.write_bytes(without_dates(whole.getvalue()))

@@ -253,6 +253,14 @@ EMIT = Command(
     examples=("emit hello --as qcow2", "emit hello --as vhd --on disk+bios+tiny@qemu",
               "emit hello --as libvirt -o hello.xml", "emit hello --as gce"))
 
+SBOM = Command(
+    "sbom", "list what an image is made of, where each thing comes from, and what needs what: its bill of materials",
+    (Positional("name", "what was built", required=True, completes="names"),),
+    (Option(("--on",), "whose image: an arm, a runner, or a target (oci+slim); the one that was built if left out",
+            "ARM", completes="arms"),
+     Option(("-o", "--output"), "also write it to a .json file, in CycloneDX's format", "FILE", completes="files")),
+    examples=("sbom hello", "sbom hello --on oci+slim -o hello.cdx.json"))
+
 PUBLISH = Command(
     "publish", "make what was built an image of a cloud; says only what it would do unless told --yes",
     (Positional("cloud", "where to; others than aws: emit NAME --as gce, for example", required=True,
@@ -358,6 +366,6 @@ ERTS = Command(
     examples=("erts", "erts build lean"))
 
 COMMANDS: dict[str, Command] = {command.name: command for command in (
-    BUILD, CHECK, EXPLORE, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, PUBLISH, SHARE, PS, LOGS,
+    BUILD, CHECK, EXPLORE, BOOT, BENCH, DASHBOARD, CHART, COMPARE, REPORT, EXPORT, EMIT, SBOM, PUBLISH, SHARE, PS, LOGS,
     CONSOLE, EVAL, RELOAD, TOP, CLONE, STOP, CLEAN, DOCTOR, KERNEL, ERTS)}
 """Every command by name, in the order in which help lists them."""

@@ -17,6 +17,7 @@ from unibeam_nb.arms import RESUME
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.model import MARK_LINE, Finding, Image, Release, Sample
 from unibeam_nb.notebook.inside import exploration_sheet
+from unibeam_nb.notebook.materials import bom_sheet
 from unibeam_nb.notebook.minding import of_build, of_machine
 from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Shown, Table, as_html, as_text, clean_block
@@ -314,6 +315,7 @@ SHEETS: dict[tuple[str, str], Callable[[Any], Sheet]] = {
     ("unibeam_nb.image.ami", "Publication"): publication_sheet,
     ("unibeam_nb.lab.clouds", "Emitted"): emitted_sheet,
     ("unibeam_nb.lab.share", "Shared"): shared_sheet,
+    ("unibeam_nb.image.bom.model", "Bom"): bom_sheet,
     ("unibeam_nb.analysis.inside", "Exploration"): exploration_sheet,
     ("unibeam_nb.machine.machine", "Machine"): machine_sheet,
     ("unibeam_nb.machine.console", "Console"): console_sheet,

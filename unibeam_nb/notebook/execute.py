@@ -20,8 +20,6 @@ from unibeam_nb.notebook.parser import Request
 from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 
 if TYPE_CHECKING:
-    from unibeam_nb.analysis.chart import Chart
-    from unibeam_nb.analysis.inside import Exploration
     from unibeam_nb.lab import Build, Lab
     from unibeam_nb.lab.plans import PlanOptions
     from unibeam_nb.lab.share import Shared
@@ -240,22 +238,14 @@ def _read(name: str, hint: str) -> str:
         raise UsageError(f"{name} cannot be read: {reason}.", hint) from None
 
 
-def _chart(lab: Lab, given: _Given) -> Chart:
-    chart = lab.chart(given.required("kind"), given.text("experiment"), baseline=given.text("baseline"),
-                      measure=given.text("measure"), arm=given.text("arm"), force=given.switch("force"))
-    output = given.text("output")
-    if output is not None:
-        chart.save(Path(output).expanduser())
-    return chart
+def _chart(lab: Lab, given: _Given) -> Any:
+    return _saved(given, lab.chart(given.required("kind"), given.text("experiment"), baseline=given.text("baseline"),
+                                   measure=given.text("measure"), arm=given.text("arm"), force=given.switch("force")))
 
 
-def _compare(lab: Lab, given: _Given) -> Chart:
-    chart = lab.compare(given.required("first"), given.required("second"), measure=given.text("measure"),
-                        force=given.switch("force"))
-    output = given.text("output")
-    if output is not None:
-        chart.save(Path(output).expanduser())
-    return chart
+def _compare(lab: Lab, given: _Given) -> Any:
+    return _saved(given, lab.compare(given.required("first"), given.required("second"), measure=given.text("measure"),
+                                     force=given.switch("force")))
 
 
 def _report(lab: Lab, given: _Given) -> Saved:
@@ -274,13 +264,17 @@ def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
     return Verdicts(name, target, lab.verdicts(name, target))
 
 
-def _explore(lab: Lab, given: _Given) -> Exploration:
-    found = lab.explore(given.required("name"), on=given.text("on"), against=given.text("against"),
-                        word=given.text("search") or "", depth=given.value("depth", 2))
+def _explore(lab: Lab, given: _Given) -> Any:
+    return _saved(given, lab.explore(given.required("name"), on=given.text("on"), against=given.text("against"),
+                                     word=given.text("search") or "", depth=given.value("depth", 2)))
+
+
+def _saved(given: _Given, made: Any) -> Any:
+    """What was made, also written to the file that was named, if any."""
     output = given.text("output")
     if output is not None:
-        found.save(Path(output).expanduser())
-    return found
+        made.save(Path(output).expanduser())
+    return made
 
 
 def _export(lab: Lab, given: _Given) -> Saved:
@@ -391,6 +385,7 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "report": _report,
     "export": _export,
     "emit": _emit,
+    "sbom": lambda lab, given: _saved(given, lab.sbom(given.required("name"), on=given.text("on"))),
     "publish": lambda lab, given: lab.publish(given.required("name"), given.required("cloud"),
                                               region=given.text("region"), arm=given.text("on"),
                                               yes=given.switch("yes")),

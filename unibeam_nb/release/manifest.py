@@ -16,7 +16,7 @@ from typing import Any
 
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.jsonable import from_json, to_json
-from unibeam_nb.model import Application, Finding, Launch, Release
+from unibeam_nb.model import Application, Finding, Launch, Locked, Release
 from unibeam_nb.release import findings
 from unibeam_nb.store import Store, digest_tree
 
@@ -25,7 +25,7 @@ from unibeam_nb.store import Store, digest_tree
 class Made:
     """What a maker of a tree knows about it that the tree does not tell.
 
-    ``system`` names the applications of OTP and Elixir themselves.
+    ``system`` names the applications of OTP and Elixir themselves; ``locked`` the packages of a lock file.
     """
 
     version: str
@@ -35,6 +35,7 @@ class Made:
     ports: tuple[int, ...] = ()
     system: frozenset[str] = frozenset()
     findings: tuple[Finding, ...] = ()
+    locked: tuple[Locked, ...] = ()
 
 
 def build(store: Store, key: str, name: str, source: str, make: Callable[[Path], Made]) -> Release:
@@ -47,7 +48,7 @@ def build(store: Store, key: str, name: str, source: str, make: Callable[[Path],
         release = Release(
             name=name, version=made.version, path=Path("release"), key=key, sha256=digest_tree(tree), otp=made.otp,
             erts=made.erts, source=source, applications=tuple(applications(tree)), launch=made.launch,
-            ports=made.ports, findings=(*made.findings, *findings.of_release(tree, made.system)))
+            ports=made.ports, findings=(*made.findings, *findings.of_release(tree, made.system)), locked=made.locked)
         (entry / "manifest.json").write_text(json.dumps(to_json(release), indent=1, sort_keys=True) + "\n")
 
     entry, cached = store.build("release", key, fill)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from unibeam_nb import tools
@@ -9,6 +10,7 @@ from unibeam_nb.errors import SourceError
 from unibeam_nb.model import Release
 from unibeam_nb.progress import step
 from unibeam_nb.release import adopt, archive, assemble, cells, compiler, manifest, projects
+from unibeam_nb.release.locks import locked
 from unibeam_nb.release.manifest import Made
 from unibeam_nb.release.otp import host_elixir, host_otp, read_app
 from unibeam_nb.release.systems import installed_apps, known_system
@@ -39,10 +41,9 @@ def release_from_path(store: Store, name: str, path: Path, *, ports: tuple[int, 
                  list(flags), _tools_of(kind), compiler.recipe_identity())
 
     def make(tree: Path) -> Made:
-        if kind == "mix":
-            return projects.build_mix(store, key, path, tree, ports, applications, flags)
-        if kind == "rebar3":
-            return projects.build_rebar3(store, key, path, tree, ports, applications, flags)
+        if kind in ("mix", "rebar3"):
+            build = projects.build_mix if kind == "mix" else projects.build_rebar3
+            return replace(build(store, key, path, tree, ports, applications, flags), locked=locked(path))
         if kind == "archive":
             return _from_archive(store, path, tree, ports, applications, flags)
         if kind == "system":
