@@ -99,7 +99,7 @@ def test_a_kernel_without_a_bus_gets_a_microvm(accelerator: str) -> None:
     assert {"acpi=off", "isa-serial=on", "auto-kernel-cmdline=off", f"accel={accelerator}"} <= set(machine)
     # Without these two an emulated guest finds no clock.
     assert not {"pit=off", "pic=off"} & set(machine)
-    assert after(words, "-device") == "virtio-net-device,netdev=net"
+    assert after(words, "-device") == "virtio-net-device,netdev=net,guest_announce=off"
     assert after(words, "-global") == "virtio-mmio.force-legacy=false"
     assert "-no-reboot" in words
 
@@ -138,7 +138,7 @@ def test_a_root_on_a_disk_is_read_only_and_shared() -> None:
     assert "-initrd" not in words
     assert after(words, "-blockdev") == "driver=file,node-name=root,read-only=on,locking=off,filename=/images/a,,b/root"
     assert [words[i + 1] for i, word in enumerate(words) if word == "-device"] == [
-        "virtio-net-device,netdev=net", "virtio-blk-device,drive=root"]
+        "virtio-net-device,netdev=net,guest_announce=off", "virtio-blk-device,drive=root"]
     assert {"root=/dev/vda", "rootfstype=erofs", "ro", "init=/init", "virtio_mmio.device=512@0xfeb00c00:11"} <= set(
         kernel_command_line(ROOT).split())
 

@@ -5,6 +5,8 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <stdio.h>
@@ -157,6 +159,24 @@ static void bring_up_card(int socket)
 		    options.gateway, strerror(errno));
 }
 
+/* The machine's own line in /etc/hosts. It stays as long as it is, and its file open, so that a copy that is named
+ * anew neither looks for the file nor makes room in it: each piece of the kernel that is not called is time. */
+static void write_hosts(const char *name)
+{
+	static int file = -1;
+	char own[2 * HOST_NAME_MAX + 32], text[sizeof own + 96];
+	int length;
+
+	if (file < 0)
+		file = open("/etc/hosts", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	snprintf(own, sizeof own, "%s %s %.*s", options.address[0] ? options.address : "127.0.1.1", name,
+	         (int)strcspn(name, "."), name);
+	length = snprintf(text, sizeof text, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%-*s\n",
+	                  (int)sizeof own, own);
+	if (file < 0 || pwrite(file, text, (size_t)length, 0) != length)
+		say("/etc/hosts cannot be written (%s); give the machine more memory.", strerror(errno));
+}
+
 void name_machine(void)
 {
 	const char *name = options.hostname;
@@ -168,8 +188,7 @@ void name_machine(void)
 		snprintf(options.hostname + used, sizeof options.hostname - used, ".unibeam");
 	if (sethostname(name, strlen(name)))
 		say("the host name %s cannot be set (%s); choose a shorter unibeam.hostname.", name, strerror(errno));
-	write_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%s %s %.*s\n",
-	           options.address[0] ? options.address : "127.0.1.1", name, (int)strcspn(name, "."), name);
+	write_hosts(name);
 }
 
 void start_network(void)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 static int agent = -1;          /* our end of the line to the program's agent; only for a snapshot */
+static int pool = -1;           /* the kernel's random numbers: a copy that opened them would be awake later */
 
 /* Whole lines, and no echo: the console is kept in a file, and what is told here is nobody's business. */
 int quiet_console(void)
@@ -93,6 +94,7 @@ void open_orders(void)
 	}
 	agent = ends[0];
 	fcntl(agent, F_SETFD, FD_CLOEXEC);
+	pool = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 	snprintf(number, sizeof number, "%d", ends[1]);
 	setenv("UNIBEAM_SNAPSHOT", number, 1);
 }
@@ -121,14 +123,11 @@ static void to_hex(char *text, const unsigned char *bytes, int count)
 static int reseed(const char *hex)
 {
 	struct { int bits, size; unsigned char bytes[32]; } seed = {256, 32, {0}};
-	int pool = open("/dev/urandom", O_WRONLY | O_CLOEXEC), failed;
 
 	for (int i = 0; i < seed.size; i++)
 		if (sscanf(hex + 2 * i, "%2hhx", &seed.bytes[i]) != 1)
 			return -1;
-	failed = pool < 0 || ioctl(pool, RNDADDENTROPY, &seed) || ioctl(pool, RNDRESEEDCRNG);
-	close(pool);
-	return failed;
+	return pool < 0 || ioctl(pool, RNDADDENTROPY, &seed) || ioctl(pool, RNDRESEEDCRNG);
 }
 
 static void take_over(char *order)

@@ -226,8 +226,11 @@ int run_program(void)
 {
 	char *identity = slurp(ETC "identity");
 	int other = identity && !access(OTHER "argv", F_OK), signals, killed;
+	/* That a process was stopped or goes on, as all do for a snapshot, is no news. */
+	const struct sigaction ends_only = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
 	sigset_t blocked;
 
+	sigaction(SIGCHLD, &ends_only, NULL);
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGCHLD);
 	sigaddset(&blocked, SIGTERM);

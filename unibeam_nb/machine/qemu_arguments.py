@@ -27,9 +27,11 @@ On microvm the PIT and PIC stay on, without which an emulated guest finds no clo
 to the command line where its devices are, and behind a ``--`` the kernel would not see it: so we say it.
 """
 
-CARDS = {"pci": ("-device", "virtio-net-pci,netdev=net,romfile="),
-         "mmio": ("-global", "virtio-mmio.force-legacy=false", "-device", "virtio-net-device,netdev=net")}
-"""The network card on each platform."""
+CARDS = {"pci": ("-device", "virtio-net-pci,netdev=net,romfile=,guest_announce=off"),
+         "mmio": ("-global", "virtio-mmio.force-legacy=false",
+                  "-device", "virtio-net-device,netdev=net,guest_announce=off")}
+"""The network card on each platform. A machine that was moved would announce itself to switches that have to learn
+where it is now; on QEMU's user network there is none, and it would keep every resumed copy busy."""
 
 DISKS = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 """A disk on each platform. They are named after the card, the one with the root first."""
