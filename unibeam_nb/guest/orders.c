@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+struct seed { int bits, size; unsigned char bytes[32]; };       /* struct rand_pool_info of random(4) */
+
 static int agent = -1;          /* our end of the line to the program's agent; only for a snapshot */
 static int pool = -1;           /* the kernel's random numbers: a copy that opened them would be awake later */
 
@@ -115,45 +117,65 @@ static void tell_agent(const char *format, ...)
 
 static void to_hex(char *text, const unsigned char *bytes, int count)
 {
-	for (int i = 0; i < count; i++)
-		sprintf(text + 2 * i, "%02x", bytes[i]);
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < count; i++) {
+		*text++ = digits[bytes[i] >> 4];
+		*text++ = digits[bytes[i] & 15];
+	}
+	*text = 0;
+}
+
+/* The bytes that 2 * `count` hex digits stand for, lower case; whether there are just as many. */
+static int from_hex(unsigned char *bytes, const char *text, int count)
+{
+	for (int i = 0; i < 2 * count; i++) {
+		int digit = text[i] >= '0' && text[i] <= '9' ? text[i] - '0'
+		          : text[i] >= 'a' && text[i] <= 'f' ? text[i] - 'a' + 10 : -1;
+
+		if (digit < 0)
+			return 0;
+		bytes[i / 2] = (unsigned char)(i % 2 ? bytes[i / 2] << 4 | digit : digit);
+	}
+	return !text[2 * count];
 }
 
 /* RNDRESEEDCRNG makes the kernel, and every processor's own generator, use the new entropy from the next byte on. */
-static int reseed(const char *hex)
+static int reseed(struct seed *seed)
 {
-	struct { int bits, size; unsigned char bytes[32]; } seed = {256, 32, {0}};
-
-	for (int i = 0; i < seed.size; i++)
-		if (sscanf(hex + 2 * i, "%2hhx", &seed.bytes[i]) != 1)
-			return -1;
-	return pool < 0 || ioctl(pool, RNDADDENTROPY, &seed) || ioctl(pool, RNDRESEEDCRNG);
+	return pool < 0 || ioctl(pool, RNDADDENTROPY, seed) || ioctl(pool, RNDRESEEDCRNG);
 }
 
+/* What a copy does first. It is all done with the fewest means: code that has not run yet is slow where a guest is
+ * emulated, and sscanf() alone is as much of it as everything here. */
 static void take_over(char *order)
 {
 	struct timespec now;
+	struct seed given = {.bits = 256, .size = sizeof given.bytes};
 	unsigned char fresh[48];
-	char nonce[64], name[HOST_NAME_MAX + 1], hex[65], seed[65], cookie[33], secret[65] = "";
-	long long seconds;
+	char *words[7] = {0}, seed[65], cookie[33];
+	int count = 0;
 
-	if (sscanf(order, "resume %63s %lld %ld %64s %64s %64s", nonce, &seconds, &now.tv_nsec, name, hex, secret) < 5
-	    || strlen(hex) != 64)
+	while (count < 7 && (words[count] = strsep(&order, " \n")) && *words[count])
+		count++;
+	if (count < 6 || strcmp(words[0], "resume") || !from_hex(given.bytes, words[5], sizeof given.bytes))
 		return;
-	snprintf(options.nonce, sizeof options.nonce, "%s", nonce);
+	snprintf(options.nonce, sizeof options.nonce, "%s", words[1]);
 	/* A copy with another one's random numbers would give its secrets away: better none than that. */
-	if (reseed(hex) || syscall(SYS_getrandom, fresh, sizeof fresh, 0) != (long)sizeof fresh) {
+	if (reseed(&given) || syscall(SYS_getrandom, fresh, sizeof fresh, 0) != (long)sizeof fresh) {
 		say("the random numbers of this copy cannot be renewed (%s); use a kernel from 4.14 on.", strerror(errno));
 		leave(NOT_STARTED);
 	}
-	now.tv_sec = (time_t)seconds;
+	now.tv_sec = (time_t)atoll(words[2]);
+	now.tv_nsec = atol(words[3]);
 	if (clock_settime(CLOCK_REALTIME, &now))
 		say("the clock cannot be set (%s); it shows when the snapshot was taken.", strerror(errno));
-	snprintf(options.hostname, sizeof options.hostname, "%s", name);
+	snprintf(options.hostname, sizeof options.hostname, "%s", words[4]);
 	name_machine();
 	to_hex(seed, fresh, 32);
 	to_hex(cookie, fresh + 32, 16);
-	tell_agent("resume %s %s %s %s%s%s\n", options.nonce, options.hostname, seed, cookie, secret[0] ? " " : "", secret);
+	tell_agent("resume %s %s %s %s%s%s\n", options.nonce, options.hostname, seed, cookie, count == 7 ? " " : "",
+	           count == 7 ? words[6] : "");
 	kill(-1, SIGCONT);
 }
 
