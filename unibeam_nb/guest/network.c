@@ -159,21 +159,19 @@ static void bring_up_card(int socket)
 		    options.gateway, strerror(errno));
 }
 
-/* The machine's own line in /etc/hosts. It stays as long as it is, and its file open, so that a copy that is named
- * anew neither looks for the file nor makes room in it: each piece of the kernel that is not called is time. */
+/* The file stays open, and as long as it is, with empty lines at its end: so a copy that is named anew neither looks for
+ * it nor makes room in it. Each piece of the kernel that a copy does not call is time. */
 static void write_hosts(const char *name)
 {
 	static int file = -1;
-	char own[2 * HOST_NAME_MAX + 32], text[sizeof own + 96];
-	int length;
+	char text[2 * HOST_NAME_MAX + 128];
 
+	memset(text, '\n', sizeof text);
+	text[snprintf(text, sizeof text, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%s %s %.*s",
+	              options.address[0] ? options.address : "127.0.1.1", name, (int)strcspn(name, "."), name)] = '\n';
 	if (file < 0)
 		file = open("/etc/hosts", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	snprintf(own, sizeof own, "%s %s %.*s", options.address[0] ? options.address : "127.0.1.1", name,
-	         (int)strcspn(name, "."), name);
-	length = snprintf(text, sizeof text, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%-*s\n",
-	                  (int)sizeof own, own);
-	if (file < 0 || pwrite(file, text, (size_t)length, 0) != length)
+	if (file < 0 || pwrite(file, text, sizeof text, 0) != (ssize_t)sizeof text)
 		say("/etc/hosts cannot be written (%s); give the machine more memory.", strerror(errno));
 }
 
