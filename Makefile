@@ -51,7 +51,7 @@ kernels: setup
 
 notebooks: setup
 	@echo "==> notebooks"
-	@$(BIN)/python -m pytest tests/notebooks -q
+	@$(BIN)/python -m pytest tests/notebooks -q --durations=0 --durations-min=1
 
 # Each notebook has a twin in notebooks/text/; the newer of the two is taken, and outputs go.
 notebooks-sync: setup
@@ -80,6 +80,9 @@ bench: setup
 	@$(BIN)/python scripts/counted.py --write
 	@$(BIN)/python scripts/edit.py --write
 	@$(BIN)/python scripts/round_trip.py --write
+	@$(BIN)/python scripts/platforms.py --write
+	@scripts/setup.sh --browser
+	@$(BIN)/python scripts/face.py --write
 	@$(BIN)/python scripts/record.py
 
 # Interruptions, load and bad input, far more of them than make test has time for.

@@ -74,7 +74,7 @@ def test_a_flood_loses_no_byte_and_does_not_freeze_the_page(notebook: Any, serve
     done = flood(book, machine, cell, 8)
     assert done.written > 7_900_000
     assert done.received == done.written
-    # How fast it is, on a quiet host, is measured by scripts/face_figures.py.
+    # How fast it is, on a quiet host, is measured by scripts/face.py.
     assert done.longest_gap < 3
     assert re.search(r"\d+ lines above are out of view; all of it is in .*console.log", done.status)
     assert "the end of the flood" in wait_for(cell, "the end of the flood")

@@ -178,7 +178,7 @@ def _entry(store: Store, apt: Apt, packages: Mapping[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def build(store: Store) -> Build:
-    return Lab(store).build("xen-hello", text=HELLO, ports=(8080,))
+    return Lab(store).build("xen-hello", text=HELLO, ports=(8080,), shake=True)
 
 
 def told(xen_host: XenHost, store: Store, place: Path, name: str, *arms: str) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import nbformat
@@ -16,11 +18,12 @@ KINDS = ("boot", "stages", "size", "memory")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(tmp_path_factory: pytest.TempPathFactory, timed: Callable[[str], AbstractContextManager[None]]) -> Path:
     """What ``make demo`` leaves in ``out/``, made in a directory and a home of its own."""
     home = tmp_path_factory.mktemp("demo")
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "demo.py", home / "out"], capture_output=True, text=True,
-                          env=os.environ | {"UNIBEAM_HOME": str(home / "home")}, timeout=1500)
+    with timed("01_quickstart"):
+        done = subprocess.run([sys.executable, ROOT / "scripts" / "demo.py", home / "out"], capture_output=True,
+                              text=True, env=os.environ | {"UNIBEAM_HOME": str(home / "home")}, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return home / "out"
 

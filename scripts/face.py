@@ -1,13 +1,18 @@
-"""Measure what the notebook's face costs, and print a table: `python scripts/face_figures.py [--no-browser]`.
+"""What the notebook's face costs: imports, the bundles that a page gets, a flooded console, a live chart.
 
-Imports are the median of ten fresh interpreters over the same without unibeam; the console and the dashboard are
-measured in a real JupyterLab in Chromium. Run it on a quiet host.
+    scripts/face.py                  print
+    scripts/face.py --write          and rewrite its part of BENCHMARKS.md and notebooks/data/face.json
+    scripts/face.py --no-browser     only what needs no browser
+
+Imports are the median of ten fresh interpreters over the same without unibeam; console and chart are measured in a real
+JupyterLab in Chromium. Run nothing else beside it.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -20,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from figures import Figure, table, write
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,39 +36,40 @@ RUNS = 10
 FLOOD_MB = 30
 WATCHED_S = 30
 
-Row = tuple[str, str, str]
 
-
-def once(code: str) -> float:
-    began = time.perf_counter()
+def once(code: str) -> tuple[float, float]:
+    """Seconds and processor seconds of a fresh interpreter that runs ``code``."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def over(code: str, base: str) -> tuple[float, float]:
-    """The medians of ``code`` and ``base`` in seconds, run in turn so that both meet the same host."""
-    pairs = [(once(base), once(code)) for _ in range(RUNS)]
-    return statistics.median(c for _, c in pairs), statistics.median(b for b, _ in pairs)
-
-
-def imports() -> Iterator[Row]:
-    for what, code, base, reach in (("import unibeam_nb", "import unibeam_nb", "pass", 50),
-                                    ("%load_ext unibeam_nb", LOADED, SHELL, 150)):
-        long, short = over(code, base)
-        yield what, f"{(long - short) * 1000:.0f} ms over {short * 1000:.0f} ms", f"<= {reach} ms"
+def imports() -> Iterator[Figure]:
+    for what, code, base, plain, aim in (
+            ("`import unibeam_nb`", "import unibeam_nb", "pass", "Python", "50 ms"),
+            ("`%load_ext unibeam_nb`", LOADED, SHELL, "IPython", "150 ms")):
+        once(base), once(code)  # The first of each reads the files from the disk.
+        # In turn, so that both meet the same host.
+        pairs = [(once(base), once(code)) for _ in range(RUNS)]
+        more, cpu = (statistics.median(own[i] for _, own in pairs) - statistics.median(bare[i] for bare, _ in pairs)
+                     for i in (0, 1))
+        yield Figure(what, aim, f"{more * 1000:.0f} ms over plain {plain}, {cpu * 1000:.0f} ms of processor time "
+                     f"(medians; n={RUNS})", {"plain": [bare for bare, _ in pairs], "with": [own for _, own in pairs]})
     told = subprocess.run([sys.executable, "-X", "importtime", "-c", LOADED], check=True, cwd=ROOT, text=True,
                           capture_output=True).stderr
     own = [(int(line.split("|")[0].split(":")[1]), line.split("|")[2].strip()) for line in told.splitlines()
            if "unibeam_nb" in line]
-    slow = ", ".join(f"{name.removeprefix('unibeam_nb.')} {spent / 1000:.1f}" for spent, name in sorted(own)[:-6:-1])
-    yield "slowest modules of ours, ms each", slow, ""
+    slowest = sorted(own)[:-6:-1]
+    slow = ", ".join(f"`{name.removeprefix('unibeam_nb.')}` {spent / 1000:.1f} ms" for spent, name in slowest)
+    yield Figure("the slowest modules of ours then (`-X importtime`)", "", slow, {name: spent for spent, name in own})
 
 
-def sizes() -> Iterator[Row]:
+def sizes() -> Iterator[Figure]:
     for path in sorted(STATIC.glob("*.js")):
         packed = len(gzip.compress(path.read_bytes(), 9))
-        reach = "<= 120 kB" if path.name == "console.js" else ""
-        yield f"{path.name}, gzipped", f"{packed / 1000:.1f} kB", reach
+        yield Figure(f"`{path.name}`, gzipped", "120 kB" if path.name == "console.js" else "",
+                     f"{packed / 1000:.1f} kB", {"bytes": packed})
 
 
 def page_seconds(session: Any) -> float:
@@ -71,7 +78,7 @@ def page_seconds(session: Any) -> float:
     return float(found["TaskDuration"])
 
 
-def in_browser() -> Iterator[Row]:
+def in_browser() -> Iterator[Figure]:
     import nbformat
     from playwright.sync_api import sync_playwright
 
@@ -100,8 +107,11 @@ def in_browser() -> Iterator[Row]:
             (machine,) = server.machines
             done = flood(opened, machine, cell, FLOOD_MB)
             lost = done.written - done.received
-            yield "console", f"{done.written / done.seconds / 1e6:.1f} MB/s, {lost} bytes lost", ">= 5 MB/s, 0"
-            yield "longest time between two frames meanwhile", f"{done.longest_gap * 1000:.0f} ms", "not frozen"
+            yield Figure(f"console, {FLOOD_MB} MB printed at once", "5 MB/s, no byte lost",
+                         f"{done.written / done.seconds / 1e6:.1f} MB/s, {lost} bytes lost",
+                         {"bytes": done.written, "seconds": done.seconds, "lost_bytes": lost})
+            yield Figure("the page meanwhile: longest time between two frames", "not frozen",
+                         f"{done.longest_gap * 1000:.0f} ms", {"seconds": done.longest_gap})
             machine.stop()
             yield from watched(opened, journal, recorded, pid)
         finally:
@@ -109,7 +119,7 @@ def in_browser() -> Iterator[Row]:
             server.stop()
 
 
-def watched(book: Any, journal: Path, recorded: list[bytes], pid: int) -> Iterator[Row]:
+def watched(book: Any, journal: Path, recorded: list[bytes], pid: int) -> Iterator[Figure]:
     """What a dashboard costs that follows a journal which gets a sample twice a second."""
     journal.write_bytes(recorded[0])
     book.run(4).locator(".unibeam-face").wait_for()
@@ -134,16 +144,20 @@ def watched(book: Any, journal: Path, recorded: list[bytes], pid: int) -> Iterat
     page, own = page_seconds(session) - page_before, sum(kernel.cpu_times()[:2]) - kernel_before
     over_now.set()
     dots = book.cell(4).locator("svg[role=img]").get_attribute("data-dots")
-    yield f"live chart, {dots} dots: page", f"{page / WATCHED_S:.1%} of a core", "<= 5 % together"
-    yield "live chart: kernel", f"{own / WATCHED_S:.1%} of a core", ""
+    yield Figure(f"live chart, two samples a second, {dots} dots at the end", "5 % of a core",
+                 f"{(page + own) / WATCHED_S:.1%} ({page / WATCHED_S:.1%} the page, {own / WATCHED_S:.1%} the kernel)",
+                 {"page_cpu_s": page, "kernel_cpu_s": own, "seconds": WATCHED_S})
 
 
-def main(browser: bool) -> None:
-    rows = [*imports(), *sizes(), *(in_browser() if browser else ())]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+def main(words: list[str]) -> None:
+    browser = "--no-browser" not in words
+    if browser and shutil.which("chromium") is None:
+        sys.exit("face: there is no chromium here. Run scripts/setup.sh --browser, or add --no-browser.")
+    figures = [*imports(), *sizes(), *(in_browser() if browser else ())]
+    if "--write" in words:
+        write("face", figures)
+    print(table(figures))
 
 
 if __name__ == "__main__":
-    main("--no-browser" not in sys.argv[1:])
+    main(sys.argv[1:])
