@@ -351,6 +351,6 @@ class Sample:
         return case_name(self.arm, self.factors.items()) if self.factors else self.arm
 
 
-MARK_LINE = re.compile(r"@unibeam ([0-9a-f]{16}) ([a-z]+)(?: (\d+))?((?: [a-z_]+=[^ \r\n]+)*)")
+MARK_LINE = re.compile(r"@unibeam ([0-9a-f]{16}) ([a-z]+)(?: (\d{1,19})(?!\d))?((?: [a-z_]+=[^ \r\n]+)*)")
 """How a mark looks on a console: nonce, name, the machine's monotonic clock in nanoseconds, and ``key=value``
 pairs (``exit`` carries ``code=``, ``app`` carries ``memory=``). It may follow other text on its line."""

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.held import held_directory, hold, sweep
+from unibeam_nb.jsonable import from_json, loads
 from unibeam_nb.private import private
 
 PART = ".part"
@@ -33,6 +34,8 @@ PART = ".part"
 
 _swept: set[Path] = set()
 """The caches that this process has swept."""
+
+T = TypeVar("T")
 
 
 def digest(*parts: Any) -> str:
@@ -166,6 +169,15 @@ def disk_errors(where: Path) -> Iterator[None]:
             raise UnibeamError(f"{error.filename} cannot be written.",
                                "Set UNIBEAM_HOME to a directory you own.") from error
         raise
+
+
+def read_record(kind: type[T], path: Path) -> T:
+    """The dataclass ``kind`` that is noted in a file of the cache or the state. Raises UnibeamError where the file is
+    damaged: it was written whole, so somebody, or a failing disk, has changed it since."""
+    try:
+        return from_json(kind, loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UnibeamError(f"{path} is damaged ({error}).", f"Remove {path.parent}, and it is made anew.") from None
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -35,6 +35,7 @@ class Section(Protocol):
 
 SECTIONS: dict[str, str] = {
     "faults": "200 seeded interruptions of builds, boots, experiments and notebooks: nothing lost, nothing left",
+    "input": "1,100,000 hostile inputs for every reader: own errors only, a second and 256 MB at most",
     "load": "500 machines one after another, 32 at once, and a guest that prints 1 GB: nothing grows",
 }
 """Every section, in the order in which all are run: its module's name here, and what it shows."""

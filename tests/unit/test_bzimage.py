@@ -53,8 +53,10 @@ def test_an_elf_file_is_one_already() -> None:
     (b"MZ" * 600, "The kernel is not a bzImage that tells where its payload is (boot protocol 2.08)."),
     (bzimage(gzip.compress(ELF), len(ELF))[:2800], "The kernel is cut short: its payload is not all there."),
     (bzimage(b"LZO?" * 9, 9), "The kernel is compressed in a way that is not known here (LZO perhaps)."),
-    (bzimage(gzip.compress(ELF), 9), f"The kernel's payload unpacks to {len(ELF)} bytes, and 9 of an ELF file were "
-     "promised.")])
+    (bzimage(gzip.compress(ELF), len(ELF) + 1), f"The kernel's payload unpacks to {len(ELF)} bytes, and {len(ELF) + 1} "
+     "of an ELF file were promised."),
+    (bzimage(gzip.compress(ELF), 9), "The kernel's payload is damaged (it unpacks to more than 9 bytes)."),
+    (bzimage(gzip.compress(ELF), 1 << 30), "The kernel would unpack to 1073741824 bytes, which is no kernel's size.")])
 def test_what_is_no_kernel_is_refused(kernel: bytes, message: str) -> None:
     with pytest.raises(ArchiveError) as caught:
         elf_inside(kernel)

@@ -64,7 +64,7 @@ def test_the_same_kernel_becomes_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"MZ" + bytes(100), "vmlinux is not an ELF file of 64 bits."),
+    (b"MZ" + bytes(100), "vmlinux is not a whole ELF file of 64 bits (it does not begin as one)."),
     (kernel(SECTIONS[:2]), "vmlinux cannot be entered directly.")])
 def test_other_files_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(ImageError) as caught:

@@ -213,7 +213,12 @@ def _images(source: Experiment | Mapping[str, Image]) -> list[tuple[tuple[str, .
     """``(arms, what is known)`` of every distinct image, in the arms' order."""
     known: dict[str, tuple[list[str], dict[str, Any]]] = {}
     if isinstance(source, Experiment):
-        pairs = [(name, source.header["images"][name]) for name in source.plan.names]
+        known_images = source.header["images"]
+        unknown = [name for name in source.plan.names if name not in known_images]
+        if unknown:
+            raise BenchError(f"{source.name} tells nothing of the image of {unknown[0]}.",
+                             "Its journal was changed, or is of an experiment that could not begin.")
+        pairs = [(name, known_images[name]) for name in source.plan.names]
         abouts = [(arm, image | {"parts": [(p["name"], p["bytes"]) for p in image["parts"]]}) for arm, image in pairs]
     else:
         abouts = [(arm, {"target": image.target, "flavour": image.flavour, "sha256": image.sha256,

@@ -6,7 +6,6 @@ Neither this nor what it imports needs anything of the host but files, so that i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ import pandas as pd
 from unibeam_nb.analysis.tables import wide_frame
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError, ToolMissing, UsageError
+from unibeam_nb.jsonable import loads
 
 NEEDED = ("row", "seconds")
 """Columns that every table of samples has."""
@@ -77,6 +77,6 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _hyperfine(path: Path) -> pd.DataFrame:
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    results = loads(path.read_text(encoding="utf-8"))["results"]
     return pd.DataFrame([{"row": result["command"], "order": order, "seconds": seconds}
                          for result in results for order, seconds in enumerate(result["times"])])

@@ -6,7 +6,6 @@ on a shared disk, is followed like one's own.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from unibeam_nb.bench.journal import load_experiment
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.bench.records import Reader
 from unibeam_nb.errors import BenchError
+from unibeam_nb.jsonable import loads
 from unibeam_nb.model import TRY, Sample
 
 
@@ -53,7 +53,7 @@ class Follow:
 
     def _take(self, reader: Reader, line: bytes) -> None:
         try:
-            record: dict[str, Any] = json.loads(line)
+            record: dict[str, Any] = loads(line)
             if record.get("record") == "note":
                 self.notes.append(str(record["text"]))
             else:
@@ -76,5 +76,9 @@ class Follow:
         """About how many seconds are left, from the dates of the samples so far; None before two were taken."""
         if self.plan is None or len(self.samples) < 3:
             return None
-        first, last = (datetime.fromisoformat(self.samples[i].started) for i in (0, -1))
-        return (last - first).total_seconds() / (len(self.samples) - 1) * (self.plan.boots - self.taken)
+        try:
+            first, last = (datetime.fromisoformat(self.samples[i].started) for i in (0, -1))
+            gone = (last - first).total_seconds()
+        except (ValueError, TypeError):  # A journal that somebody has edited: its dates are none, or of two kinds.
+            return None
+        return gone / (len(self.samples) - 1) * (self.plan.boots - self.taken)

@@ -24,6 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unibeam_nb.bench.header import checked
 from unibeam_nb.bench.plan import Plan
 from unibeam_nb.bench.portable import is_page, unpack
 from unibeam_nb.bench.records import Reader, no_collection, parsed, parsed_lines, sample_record
@@ -268,12 +269,10 @@ def _header(path: Path, line: bytes) -> dict[str, Any]:
         raise BenchError(f"{path.name} has journal version {version}, and this unibeam reads version {FORMAT_VERSION}.",
                          "Read it with the unibeam that wrote it, or upgrade: pip install --upgrade unibeam-nb")
     try:
-        from_json(Plan, header["plan"])
-        str(header["name"])
-    except (KeyError, ValueError, UsageError) as error:
+        return checked(header)
+    except (ValueError, UsageError) as error:
         raise BenchError(f"The first line of {path.name} cannot be read ({error}).",
                          "Restore the file, or start a new experiment.") from None
-    return header
 
 
 def journal_path(store: Store, name: str) -> Path:

@@ -30,6 +30,9 @@ from unibeam_nb.bench.plan import EXAMPLE, FACTORS, NUMBERS, Factor, Misfit, Pla
 from unibeam_nb.errors import UsageError
 from unibeam_nb.model import Probe
 
+LARGEST_NUMBER = 1 << 53
+"""Below this a number is one, whether it is written with a point or without."""
+
 _TEXTS = ("name", "source", "until", "accelerator")
 _STOP_EXAMPLE = 'ratio_within = 0.05, baseline = "release@process", at_most = 60'
 
@@ -45,6 +48,9 @@ def plan_from_toml(text: str, *, name: str | None = None, source: str | None = N
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _bad_toml(text, str(error)) from None
+    except RecursionError:
+        raise UsageError("The plan is nested too deep to be read.",
+                         f"Write key = value lines, for example {EXAMPLE}.") from None
     known = [f.name for f in dataclasses.fields(Plan) if f.name != "labels"]
     _refuse_unknown(data, known, text, "The plan")
     if "arms" not in data:
@@ -97,7 +103,8 @@ def _read(key: str, value: Any, text: str, ports: Sequence[int]) -> dict[str, An
 def _typed(key: str, value: Any, kind: type, text: str, example: str) -> Any:
     """``value`` where it is of ``kind``; whole numbers are numbers too."""
     wanted = (int, float) if kind is float else kind
-    if isinstance(value, wanted) and not isinstance(value, bool):
+    large = isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER
+    if isinstance(value, wanted) and not isinstance(value, bool) and not large:
         return value
     words = {str: "a text in quotes", float: "a number", int: "a whole number"}[kind]
     raise _at_line(f"{key} is not {words}.", f"Write it as in {example}.", text, key)

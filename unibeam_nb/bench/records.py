@@ -11,13 +11,12 @@ others of that shape become samples directly.
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.jsonable import from_json, loads, to_json
 from unibeam_nb.model import Memory, Part, Sample, case_name
 
 SHARED = ("shipped_bytes", "unpacked_bytes", "parts", "image_sha256", "release_sha256")
@@ -130,7 +129,7 @@ def _shape(record: Mapping[str, Any]) -> tuple[Any, ...] | None:
 def parsed(line: bytes) -> dict[str, Any] | None:
     """A line's object, or None where it is not one."""
     try:
-        value = json.loads(line)
+        value = loads(line)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

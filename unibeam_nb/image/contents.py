@@ -18,8 +18,10 @@ from pathlib import Path
 from unibeam_nb.errors import ImageError
 from unibeam_nb.image.root import part_of
 from unibeam_nb.image.tree import Entry, from_directory
+from unibeam_nb.jsonable import loads
 from unibeam_nb.model import IMAGE_ROOT, Image
 from unibeam_nb.progress import checkpoint
+from unibeam_nb.release.archive import BROKEN
 from unibeam_nb.store import Store, digest
 
 CONTENTS = "contents.json"
@@ -62,12 +64,15 @@ def of_layer(store: Store, layer: Path, key: str, part: str) -> tuple[Item, ...]
     """The files of a layer (a tar archive, compressed or not), looked at once for its ``key``. A link of either kind
     counts nothing there."""
     def found() -> Iterator[Item]:
-        with tarfile.open(layer) as tar:
-            for member in tar:
-                checkpoint()
-                stream = tar.extractfile(member) if member.isreg() else None
-                if stream is not None:
-                    yield item(member.name, part, stream.read())
+        try:
+            with tarfile.open(layer) as tar:
+                for member in tar:
+                    checkpoint()
+                    stream = tar.extractfile(member) if member.isreg() else None
+                    if stream is not None:
+                        yield item(member.name, part, stream.read())
+        except BROKEN as error:
+            raise ImageError(f"The layer {layer} is damaged ({error}).", "Build it again.") from None
 
     entry, _ = store.build("contents", digest(FORMAT, key, part)[:32], lambda place: write(place, found()))
     return _items(entry / CONTENTS)
@@ -80,7 +85,7 @@ def write(place: Path, items: Iterable[Item]) -> None:
 
 
 def _items(path: Path) -> tuple[Item, ...]:
-    return tuple(Item(*row) for row in json.loads(path.read_text(encoding="utf-8")))
+    return tuple(Item(*row) for row in loads(path.read_text(encoding="utf-8")))
 
 
 def noted(image: Image) -> bool:

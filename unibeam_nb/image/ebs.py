@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from unibeam_nb.errors import ImageError
+from unibeam_nb.jsonable import loads
 from unibeam_nb.progress import checkpoint, note, progress, step
 
 BLOCK = 512 << 10
@@ -70,20 +71,26 @@ class Journal:
     def read(cls, path: Path) -> Journal:
         """The journal at ``path``; a new one where there is none. A last line that was cut off is as if not there."""
         journal = cls(path)
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                journal._take(json.loads(line))
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+            with contextlib.suppress(ValueError):
+                journal._take(loads(line))
         return journal
 
-    def _take(self, fact: dict[str, Any]) -> None:
-        if "token" in fact:  # Another snapshot: what was sent to the last one is of no use.
-            self.token, self.snapshot, self.complete, self.image, self.blocks = fact["token"], "", False, "", set()
-        elif "block" in fact:
-            self.blocks.add(int(fact["block"]))
-        else:
-            self.snapshot = fact.get("snapshot", self.snapshot)
-            self.complete = fact.get("complete", self.complete)
-            self.image = fact.get("image", self.image)
+    def _take(self, fact: Any) -> None:
+        """Take in one fact. Raises ValueError for what is none."""
+        match fact:
+            case {"token": str(token)}:  # Another snapshot: what was sent to the last one is of no use.
+                self.token, self.snapshot, self.complete, self.image, self.blocks = token, "", False, "", set()
+            case {"block": int(block)}:
+                self.blocks.add(block)
+            case {"snapshot": str(snapshot)}:
+                self.snapshot = snapshot
+            case {"complete": bool(complete)}:
+                self.complete = complete
+            case {"image": str(image)}:
+                self.image = image
+            case _:
+                raise ValueError("not a fact")
 
     def write(self, **fact: str | int | bool) -> None:
         """Add one fact. A block that is lost is only sent twice; anything else is on the disk when this returns."""

@@ -9,31 +9,34 @@ needs.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from unibeam_nb.errors import ImageError
+from unibeam_nb.bounded import Bounded
+from unibeam_nb.errors import ArchiveError, ImageError
+from unibeam_nb.image.formats.elf64 import EXECUTABLE, MAGIC, SHARED, Elf
 from unibeam_nb.progress import checkpoint
 from unibeam_nb.store import digest_file
 
-ELF_MAGIC = b"\x7fELF"
 DEFAULT_DIRECTORIES = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
 """Where the loader looks without a cache, so a library that lies elsewhere here moves to the second of them."""
 
 HOME_OF_STRANGERS = "/usr/lib/x86_64-linux-gnu"
 CACHE = Path("/etc/ld.so.cache")
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
+_CACHE_HEAD, _CACHE_ROW = 48, struct.Struct("<iIIIQ")
 _X86_64_LIBC6 = 0x0303
 
 
 @dataclass(frozen=True)
 class Binary:
-    """What the loader reads of one ELF file. ``machine`` is pyelftools' name for it (``x64``)."""
+    """What the loader reads of one ELF file. ``machine`` is what it is for (``x64``)."""
 
     machine: str
     interpreter: str = ""
@@ -44,7 +47,7 @@ class Binary:
 
 def is_elf(path: Path) -> bool:
     with path.open("rb") as stream:
-        return stream.read(4) == ELF_MAGIC
+        return stream.read(4) == MAGIC
 
 
 def read_binary(path: Path) -> Binary | None:
@@ -60,38 +63,21 @@ _KNOWN: dict[str, Binary | None] = {}
 
 
 def _read(sha256: str, path: Path) -> Binary | None:
-    from elftools.common.exceptions import ELFError
-
     if sha256 in _KNOWN:
         return _KNOWN[sha256]
     try:
-        with path.open("rb") as stream:
-            return _KNOWN.setdefault(sha256, _parse(stream))
-    except (ELFError, struct.error, UnicodeDecodeError, AttributeError) as error:
+        # Libraries can be large, and only their ends are looked at.
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _KNOWN.setdefault(sha256, _parse(Elf(data)))
+    except (ArchiveError, ValueError) as error:  # An empty file cannot be mapped.
         raise ImageError(f"{path} is not a whole ELF file ({error}).", "Build or install it again.") from None
 
 
-def _parse(stream: IO[bytes]) -> Binary | None:
-    from elftools.elf.dynamic import DynamicSegment
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.segments import InterpSegment
-
-    elf = ELFFile(stream)
-    if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
+def _parse(elf: Elf) -> Binary | None:
+    if elf.kind not in (EXECUTABLE, SHARED):
         return None
-    interpreter = ""
-    # pyelftools hangs the string a tag points to on the tag itself, under the tag's name in lower case.
-    texts: dict[str, list[str]] = {"needed": [], "rpath": [], "runpath": []}
-    for segment in elf.iter_segments():
-        if isinstance(segment, InterpSegment):
-            interpreter = str(segment.get_interp_name())
-        elif isinstance(segment, DynamicSegment):
-            for tag in segment.iter_tags():
-                name = str(tag.entry.d_tag).removeprefix("DT_").lower()
-                if name in texts:
-                    texts[name].append(getattr(tag, name))
-    rpath, runpath = (tuple(filter(None, ":".join(texts[name]).split(":"))) for name in ("rpath", "runpath"))
-    return Binary(elf.get_machine_arch(), interpreter, tuple(texts["needed"]), rpath, runpath)
+    wanted = elf.wanted
+    return Binary(elf.machine_name, elf.interpreter, wanted.needed, wanted.rpath, wanted.runpath)
 
 
 def parse_cache(data: bytes) -> dict[str, Path]:
@@ -101,22 +87,16 @@ def parse_cache(data: bytes) -> dict[str, Path]:
     Empty when the data has another format.
     """
     start = data.find(_CACHE_MAGIC)
-    if start < 0 or len(data) < start + 48:
+    if start < 0 or len(data) < start + _CACHE_HEAD:
         return {}
-    count = struct.unpack_from("<I", data, start + 20)[0]
+    held = Bounded(data[start:], ArchiveError)
+    count = min(int.from_bytes(held.piece(20, 4), "little"), (len(held) - _CACHE_HEAD) // _CACHE_ROW.size)
     found: dict[str, Path] = {}
-    for index in range(count):
-        at = start + 48 + 24 * index
-        if at + 24 > len(data):
-            break
-        flags, name, value, _, hwcap = struct.unpack_from("<iIIIQ", data, at)
+    for flags, name, value, _, hwcap in held.rows(_CACHE_ROW, _CACHE_HEAD, count):
         if flags == _X86_64_LIBC6 and hwcap == 0:
-            found.setdefault(_string(data, start + name), Path(_string(data, start + value)))
+            with contextlib.suppress(ArchiveError):  # One entry that leads nowhere does not spoil the others.
+                found.setdefault(held.text(name), Path(held.text(value)))
     return found
-
-
-def _string(data: bytes, at: int) -> str:
-    return data[at:data.index(b"\0", at)].decode()
 
 
 @dataclass(frozen=True)

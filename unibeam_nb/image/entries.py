@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.jsonable import from_json, loads, to_json
 from unibeam_nb.model import Image, Release
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest
@@ -53,7 +53,7 @@ def make_image(store: Store, release: Release, target: str, flavour: str, inputs
 def load_image(entry: Path) -> Image:
     """The image in a store entry. Raises UnibeamError when the entry is damaged."""
     try:
-        data = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        data = loads((entry / MANIFEST).read_text(encoding="utf-8"))
         return replace(from_json(Image, data), path=entry)
     except (OSError, ValueError) as error:
         raise UnibeamError(f"The image in {entry} is damaged ({error}).",

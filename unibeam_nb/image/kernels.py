@@ -7,7 +7,6 @@ tomorrow; ``stock_kernel(store, refresh=True)`` asks the distribution for a newe
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import shutil
@@ -15,6 +14,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unibeam_nb.apt import Apt, obtain
 from unibeam_nb.errors import ImageError
@@ -22,7 +22,7 @@ from unibeam_nb.image import kmod
 from unibeam_nb.image.formats.bzimage import elf_inside
 from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import note, step
-from unibeam_nb.store import Store, digest, digest_file
+from unibeam_nb.store import Store, digest, digest_file, read_record
 
 KIND = "kernels"
 KEPT = digest(kmod.KEPT)[:16]
@@ -122,7 +122,7 @@ def stock_kernel(store: Store, *, refresh: bool = False) -> Kernel:
 
 def _kept(kernel: Kernel) -> str:
     """What was kept of the modules of a kernel in the store, as a digest."""
-    return str(json.loads((kernel.path.parent / "kernel.json").read_text()).get("kept", ""))
+    return str(read_record(_About, kernel.path.parent / "kernel.json").kept)
 
 
 def stock_package(release: Path = Path("/etc/os-release"), machine: str | None = None) -> str:
@@ -176,13 +176,28 @@ def _keep_modules(source: Path, place: Path) -> None:
         shutil.copyfile(source / "modules.builtin", place / "modules.builtin")
 
 
+@dataclass(frozen=True)
+class _About:
+    """A store entry's ``kernel.json``. ``modules`` is a directory in the entry; ``kept`` a digest of what is in it."""
+
+    name: str
+    version: str
+    modules: str | None
+    sha256: str
+    source: str
+    platform: str = "pci"
+    processors: int | None = None
+    unpacks: tuple[str, ...] = UNPACKS
+    mounts: tuple[str, ...] = ()
+    kept: Any = ""
+
+
 def load_kernel(entry: Path) -> Kernel:
-    """The kernel in a store entry."""
-    about = json.loads((entry / "kernel.json").read_text())
-    modules = entry / about["modules"] if about["modules"] else None
-    return Kernel(about["name"], about["version"], entry / "kernel", modules, about["sha256"], about["source"],
-                  about.get("platform", "pci"), about.get("processors"), tuple(about.get("unpacks", UNPACKS)),
-                  tuple(about.get("mounts", ())))
+    """The kernel in a store entry. Raises UnibeamError where the entry is damaged."""
+    about = read_record(_About, entry / "kernel.json")
+    modules = entry / about.modules if about.modules else None
+    return Kernel(about.name, about.version, entry / "kernel", modules, about.sha256, about.source, about.platform,
+                  about.processors, about.unpacks, about.mounts)
 
 
 def elf_kernel(store: Store, kernel: Path) -> Path:

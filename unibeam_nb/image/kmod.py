@@ -7,15 +7,14 @@ built in is listed in its ``modules.builtin``.
 
 from __future__ import annotations
 
-import gzip
-import io
-import lzma
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from unibeam_nb.errors import ImageError
+from unibeam_nb.errors import ArchiveError, ImageError
+from unibeam_nb.image.formats.elf64 import Elf
+from unibeam_nb.image.formats.unpacking import unpacked
 
 WANTED = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_rng", "xen_netfront", "virtio_blk", "button")
 """What a guest needs of QEMU, Firecracker and Xen: the bus, the network card, a source of random numbers, a disk, the
@@ -27,6 +26,9 @@ REQUIRED = ("virtio_pci", "virtio_net")
 KEPT = (*WANTED, "virtio_console", "virtiofs", "vmw_vsock_virtio_transport", "erofs", "overlay",
         "ena", "gve", "hv_netvsc", "vmxnet3", "nvme", "xen_netfront", "xen_blkfront", "af_packet", "ipv6")
 """What is kept of a distribution's modules when a kernel goes into the store: what a machine may need."""
+
+LARGEST = 64 << 20
+"""Bytes that a module may unpack to."""
 
 SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 
@@ -107,39 +109,27 @@ def module_name(file_name: str) -> str:
 def unpack(path: Path) -> bytes:
     """The bytes of a module file, uncompressed. Raises ImageError when they are damaged."""
     data = path.read_bytes()
+    if path.suffix == ".ko":
+        return data
     try:
-        if path.suffix == ".gz":
-            return gzip.decompress(data)
-        if path.suffix == ".xz":
-            return lzma.decompress(data)
-        if path.suffix == ".zst":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
-                return stream.read()
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise _damaged(path, error) from None
-    except Exception as error:
-        # zstandard is a heavy import for a kernel that needs none of it, so its error class has no name here.
-        if type(error).__name__ == "ZstdError":
-            raise _damaged(path, error) from None
-        raise
-    return data
+        found = unpacked(data, LARGEST)
+    except ArchiveError as error:
+        raise _damaged(path, error.message) from None
+    if found is None:
+        raise _damaged(path, "its compression is not known")
+    return found
 
 
 def modinfo(data: bytes, path: Path) -> dict[str, str]:
     """The ``key=value`` strings of a module, the first of each key. Raises ImageError when it is no module."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
     try:
-        section = ELFFile(io.BytesIO(data)).get_section_by_name(".modinfo")
-    except ELFError as error:
-        raise _damaged(path, error) from None
+        section = Elf(data).section(".modinfo")
+    except ArchiveError as error:
+        raise _damaged(path, error.message) from None
     if section is None:
         raise _damaged(path, "it has no .modinfo")
     found: dict[str, str] = {}
-    for item in section.data().split(b"\0"):
+    for item in section.split(b"\0"):
         key, equals, value = item.decode("utf-8", "replace").partition("=")
         if equals:
             found.setdefault(key, value)

@@ -7,8 +7,6 @@ added lies in the state tree (``osv/SHA256/kernel``, ``about.json``), where clea
 
 from __future__ import annotations
 
-import io
-import json
 import re
 import shutil
 import urllib.error
@@ -22,8 +20,9 @@ from typing import IO
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ArchiveError, ImageError, UsageError
 from unibeam_nb.image.formats import mbr
+from unibeam_nb.image.formats.elf64 import X86_64, Elf
 from unibeam_nb.image.kernels import Kernel, version_key
-from unibeam_nb.jsonable import dump
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.progress import checkpoint, progress, step
 from unibeam_nb.store import Store, digest_file
 
@@ -70,22 +69,17 @@ def read_loader(path: Path) -> Loader:
 
 
 def _check_elf(path: Path, data: bytes) -> None:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.segments import NoteSegment
-
     try:
-        elf = ELFFile(io.BytesIO(data))
-        if elf.elfclass != 64 or elf["e_machine"] != "EM_X86_64":
-            raise ImageError(f"{path} is for another processor ({elf.get_machine_arch()}, {elf.elfclass} bits).",
+        elf = Elf(data)
+        if not elf.plain or elf.machine != X86_64:
+            raise ImageError(f"{path} is for another processor ({elf.machine_name}, {elf.bits} bits).",
                              "unibeam needs OSv for x86-64.")
-        kinds = {note["n_type"] for segment in elf.iter_segments() if isinstance(segment, NoteSegment)
-                 for note in segment.iter_notes() if note["n_name"] == "Xen"}
-    except (ELFError, ValueError, KeyError, AttributeError, UnicodeDecodeError, OverflowError) as error:
+        kinds = {kind for owner, kind in elf.notes() if owner == "Xen"}
+    except ArchiveError as error:
         raise ImageError(f"{path} is not a whole ELF file ({error}).", "It is cut short: fetch it again.") from None
     if b"OSv" not in data or b"rofs" not in data:
         raise ImageError(f"{path} is an ELF file, but not OSv with its read-only file system.", _ADD)
-    if not kinds & {PVH_NOTE, "XEN_ELFNOTE_PHYS32_ENTRY"}:
+    if PVH_NOTE not in kinds:
         raise ImageError(f"{path} cannot be started without firmware: it has no PVH note.",
                          "OSv has one since version 0.54; give a newer kernel, or its loader.img.")
 
@@ -189,12 +183,20 @@ def osv_kernel(store: Store, wanted: str | None = None) -> Kernel:
     return _kernel(loader.version, path, digest_file(path), str(path))
 
 
+@dataclass(frozen=True)
+class _About:
+    """What is noted of a kernel when it is added (``about.json``)."""
+
+    version: str
+    source: str
+
+
 def _load(entry: Path) -> Kernel:
     try:
-        about = json.loads((entry / "about.json").read_text(encoding="utf-8"))
+        about = from_json(_About, loads((entry / "about.json").read_text(encoding="utf-8")))
         kernel = entry / "kernel"
-        return _kernel(about["version"], kernel, digest_file(kernel), about["source"])
-    except (OSError, ValueError, KeyError):
+        return _kernel(about.version, kernel, digest_file(kernel), about.source)
+    except (OSError, ValueError):
         raise ArchiveError(f"The OSv kernel in {entry} is damaged.", f"Remove {entry} and add it again.") from None
 
 

@@ -11,16 +11,27 @@ PVH.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unibeam_nb.errors import ImageError
+from unibeam_nb.errors import ArchiveError, ImageError
+from unibeam_nb.image.formats.elf64 import (
+    ALLOC,
+    EXECUTABLE,
+    HEADER,
+    LOAD,
+    NOBITS,
+    NOTE,
+    NOTES,
+    SEGMENT,
+    X86_64,
+    Elf,
+    Section,
+    Segment,
+)
 
-_HEADER, _SEGMENT, _SECTION = "<16sHHIQQQIHHHHHH", "<IIQQQQQQ", "<IIQQQQIIQQ"
-_EXECUTABLE, _X86_64 = 2, 62
-_LOAD, _NOTE = 1, 4
-_NOTES, _NOBITS, _ALLOC = 7, 8, 2
+MOST_SEGMENTS = 64
+"""A kernel has about five."""
 
 NEAR = 4096
 """Sections this near to each other, in bytes, become one segment."""
@@ -43,24 +54,37 @@ class _Piece:
 
 def pack(vmlinux: bytes) -> bytes:
     """The kernel with only what is loaded. Raises ImageError for a file that is no kernel entered by PVH."""
-    if len(vmlinux) < struct.calcsize(_HEADER) or vmlinux[:6] != b"\x7fELF\x02\x01":
-        raise ImageError("vmlinux is not an ELF file of 64 bits.", "Compile the kernel again.")
-    header = struct.unpack_from(_HEADER, vmlinux)
-    sections = [struct.unpack_from(_SECTION, vmlinux, header[6] + header[11] * i) for i in range(header[12])]
-    segments = [struct.unpack_from(_SEGMENT, vmlinux, header[5] + header[9] * i) for i in range(header[10])]
-    loaded = [(s[1], _placed(s, segments)) for s in sections if s[2] & _ALLOC and s[1] != _NOBITS and s[5]]
-    note = next((piece for kind, piece in loaded if kind == _NOTES), None)
+    try:
+        elf = Elf(vmlinux)
+        if not elf.plain:
+            raise ArchiveError("it has other than 64 bits")
+        return _packed(elf, vmlinux)
+    except ArchiveError as error:
+        raise ImageError(f"vmlinux is not a whole ELF file of 64 bits ({error}).",
+                         "Compile the kernel again.") from None
+
+
+def _packed(elf: Elf, vmlinux: bytes) -> bytes:
+    segments = [segment for segment in elf.segments if segment.kind == LOAD]
+    sections = [s for s in elf.sections if s.flags & ALLOC and s.kind != NOBITS and s.bytes]
+    if sum(section.bytes for section in sections) > len(vmlinux) or len(segments) > MOST_SEGMENTS:
+        raise ArchiveError("its sections lie over each other")
+    loaded = [(s.kind, _placed(s, segments)) for s in sections]
+    note = next((piece for kind, piece in loaded if kind == NOTES), None)
     if note is None:
         raise ImageError("vmlinux cannot be entered directly.", "Compile it with CONFIG_PVH=y.")
-    return _file(header[4], _joined(sorted((piece for _, piece in loaded), key=lambda p: p.place)), note, vmlinux)
+    pieces = _joined(sorted((piece for _, piece in loaded), key=lambda p: p.place))
+    if sum(piece.bytes for piece in pieces) > len(vmlinux) + NEAR * len(pieces):
+        raise ArchiveError("its sections lie over each other")
+    return _file(elf.entry, pieces, note, vmlinux)
 
 
-def _placed(section: tuple[int, ...], segments: Sequence[tuple[int, ...]]) -> _Piece:
+def _placed(section: Section, segments: Sequence[Segment]) -> _Piece:
     """A section, with the place in memory that the segment around it says."""
-    address, offset, size = section[3:6]
-    for kind, _, start, _, place, length, *_ in segments:
-        if kind == _LOAD and start <= offset and offset + size <= start + length:
-            return _Piece(address, place + offset - start, offset, size)
+    offset = section.offset
+    for part in segments:
+        if part.offset <= offset and offset + section.bytes <= part.offset + part.bytes:
+            return _Piece(section.address, part.place + offset - part.offset, offset, section.bytes)
     raise ImageError("vmlinux has a section that is in none of its segments.", "Compile the kernel again.")
 
 
@@ -78,19 +102,19 @@ def _joined(pieces: list[_Piece]) -> list[_Piece]:
 
 def _file(entry: int, pieces: list[_Piece], note: _Piece, vmlinux: bytes) -> bytes:
     count = len(pieces) + 1
-    at = struct.calcsize(_HEADER) + count * struct.calcsize(_SEGMENT)
+    at = HEADER.size + count * SEGMENT.size
     heads, body = [], []
     for piece in pieces:
-        heads.append(_head(_LOAD, at, piece))
+        heads.append(_head(LOAD, at, piece))
         if piece.place <= note.place < piece.end:
-            heads.append(_head(_NOTE, at + note.place - piece.place, note))
+            heads.append(_head(NOTE, at + note.place - piece.place, note))
         body.append(vmlinux[piece.offset:piece.offset + piece.bytes])
         at += piece.bytes
-    first = struct.pack(_HEADER, vmlinux[:16], _EXECUTABLE, _X86_64, 1, entry, struct.calcsize(_HEADER), 0, 0,
-                        struct.calcsize(_HEADER), struct.calcsize(_SEGMENT), count, 64, 0, 0)
+    first = HEADER.pack(vmlinux[:16], EXECUTABLE, X86_64, 1, entry, HEADER.size, 0, 0,
+                        HEADER.size, SEGMENT.size, count, 64, 0, 0)
     return b"".join((first, *heads, *body))
 
 
 def _head(kind: int, at: int, piece: _Piece) -> bytes:
-    align = 4 if kind == _NOTE else 1
-    return struct.pack(_SEGMENT, kind, 7, at, piece.address, piece.place, piece.bytes, piece.bytes, align)
+    align = 4 if kind == NOTE else 1
+    return SEGMENT.pack(kind, 7, at, piece.address, piece.place, piece.bytes, piece.bytes, align)

@@ -7,13 +7,13 @@ With nbgitpuller (its link generator) that is ``git-pull?repo=...&urlpath=...&br
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from unibeam_nb.errors import UsageError
+from unibeam_nb.jsonable import loads
 
 HUB = "https://mybinder.org"
 
@@ -97,7 +97,7 @@ def absolute_paths(notebook: str) -> tuple[tuple[int, str], ...]:
     """Number of the cell, from 1, and path, for every absolute path in the code of a notebook. Raises UsageError for
     what is no notebook."""
     try:
-        cells: list[dict[str, Any]] = json.loads(notebook)["cells"]
+        cells: list[dict[str, Any]] = loads(notebook)["cells"]
         sources = [(number, "".join(cell["source"])) for number, cell in enumerate(cells, 1)
                    if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibeam_nb.arms import PV, RESUME, Arm
-from unibeam_nb.errors import UsageError
-from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.errors import UnibeamError, UsageError
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.manners import UNWATCHED, Manners
 from unibeam_nb.model import Finding, Image, Release
 from unibeam_nb.store import Store, write_atomically
@@ -48,6 +47,15 @@ class Build:
         if not self.images or (against is not None and not against.images):
             raise UsageError("There is no image to look into.", "Build one: lab.build(name, ...) makes it.")
         return look_inside(self.images[0], against.images[0] if against else None)
+
+
+def load_build(path: Path) -> Build:
+    """The build noted in a file. Raises UnibeamError where it is damaged."""
+    try:
+        return from_json(Build, loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UnibeamError(f"What was noted of the build {path.stem} is damaged ({error}).",
+                           "Build it again.") from None
 
 
 def look_inside(image: Image, other: Image | None = None, *, word: str = "", depth: int = 2) -> Exploration:
@@ -221,7 +229,7 @@ class Builds:
             there = ", ".join(self.names()) or "nothing yet"
             raise UsageError(f"Nothing has been built under the name {name!r}.",
                              f"Built so far: {there}. Build it with '%%unibeam build {name}'.")
-        build = from_json(Build, json.loads(path.read_text(encoding="utf-8")))
+        build = load_build(path)
         if not build.release.path.is_dir():
             raise UsageError(f"{name} was built, but its release is no longer in the cache.", "Build it again.")
         return build

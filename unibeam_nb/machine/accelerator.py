@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import MachineError, UnibeamError, UsageError
-from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.jsonable import from_json, loads, to_json
 from unibeam_nb.machine import proc, qmp, tiny
 from unibeam_nb.machine.console import Follower, plain
 from unibeam_nb.machine.diagnose import lines_of
@@ -91,7 +91,7 @@ def _identity(platform: str) -> list[object]:
 
 def _remembered(path: Path, platform: str) -> Accelerator | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = loads(path.read_text(encoding="utf-8"))
         return from_json(Accelerator, data["accelerator"]) if data["identity"] == _identity(platform) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

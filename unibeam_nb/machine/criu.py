@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import MachineError, UnibeamError
-from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.machine import children, proc
 from unibeam_nb.machine.marks import MarkReader
 from unibeam_nb.machine.options import Seat
@@ -59,7 +59,7 @@ def known(store: Store) -> Proof | None:
     """What was found on this host boot with this CRIU, or None when nothing was tried yet."""
     program = tools.locate("criu")
     try:
-        data = json.loads(_file(store).read_text(encoding="utf-8"))
+        data = loads(_file(store).read_text(encoding="utf-8"))
         return from_json(Proof, data["proof"]) if program and data["identity"] == _identity(program) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -73,7 +73,7 @@ def prove(store: Store) -> Proof:
             return found
         with step("Trying out CRIU on this host"):
             found = _tried(store, program)
-        write_atomically(_file(store), json.dumps({"identity": _identity(program), "proof": json.loads(dump(found))}))
+        write_atomically(_file(store), json.dumps({"identity": _identity(program), "proof": loads(dump(found))}))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from filelock import FileLock
 from unibeam_nb import process, tools
 from unibeam_nb.arms import BRIDGE
 from unibeam_nb.errors import MachineError
+from unibeam_nb.image.formats.oci import tag_in
 from unibeam_nb.machine import docker_arguments, dockerd, memory, proc, ways
 from unibeam_nb.machine.dockerd import Engine
 from unibeam_nb.machine.options import Seat, Start
@@ -30,7 +30,7 @@ SHIM, PROXY = "containerd-shim", "docker-proxy"
 def load(store: Store, engine: Engine, image: Image) -> str:
     """Make the daemon know an image; returns the name by which it does. Loading happens once per image."""
     layout = image.file("layout").resolve()
-    name = str(json.loads((layout / "manifest.json").read_text())[0]["RepoTags"][0])
+    name = tag_in(layout)
     with FileLock(str(store.directory("hosts") / "docker-images.lock")):
         known = process.run(engine.command(("image", "inspect", "--format", "{{.Id}}", name)), timeout=60, check=False)
         if known.code != 0:

@@ -7,7 +7,6 @@ again by any process of the same cache, and ended by ``clean``.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -18,7 +17,7 @@ from filelock import FileLock
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import MachineError
-from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.machine import children, docker_arguments, proc
 from unibeam_nb.machine.docker_arguments import Places
 from unibeam_nb.machine.podman import run_directory
@@ -95,7 +94,7 @@ def places(store: Store) -> Places:
 def running(store: Store) -> Engine | None:
     """Our own daemon for this cache, if it runs."""
     try:
-        found = from_json(ProcessId, json.loads((store.cache / "docker" / RECORD).read_text(encoding="utf-8")))
+        found = from_json(ProcessId, loads((store.cache / "docker" / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
     return Engine(places(store).address, found) if found.alive else None

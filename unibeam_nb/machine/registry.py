@@ -7,7 +7,6 @@ start time, so that an entry whose process is gone is known as stale and nobody 
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from unibeam_nb.held import remove_tree
-from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.machine.link import LOOPBACK
 from unibeam_nb.machine.options import BootOptions
 from unibeam_nb.machine.proc import ProcessId
@@ -97,7 +96,7 @@ def write(directory: Path, record: Record) -> None:
 def read(directory: Path) -> Record | None:
     """The record in a machine's directory, or None where none can be read."""
     try:
-        data = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        data = loads((directory / RECORD).read_text(encoding="utf-8"))
         return from_json(Record, data) if isinstance(data, dict) else None
     except (OSError, ValueError):
         return None

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import MachineError, PortInUse
-from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.machine import children, proc
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qmp import connect as connect_at
@@ -97,7 +97,7 @@ def connect(directory: Path, ports: Iterable[tuple[int, int]], address: str, log
 def running(directory: Path) -> list[ProcessId]:
     """The process that is the network of the machine in ``directory``, while it runs."""
     with contextlib.suppress(OSError, ValueError):
-        found = from_json(ProcessId, json.loads((directory / PIDFILE).read_text(encoding="utf-8")))
+        found = from_json(ProcessId, loads((directory / PIDFILE).read_text(encoding="utf-8")))
         return [found] if found.alive else []
     return []
 

@@ -12,7 +12,6 @@ each use; ``ram``, a thousand times as large, only when its inode says that some
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 from unibeam_nb import tools
 from unibeam_nb.errors import MachineError
-from unibeam_nb.jsonable import dump, from_json
+from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.machine import qmp, resume
 from unibeam_nb.machine.machine import Machine
 from unibeam_nb.machine.options import Seat, Snapshot
@@ -60,7 +59,7 @@ def check(directory: Path, here: Facts, *, full: bool = False) -> None:
     With ``full`` also the RAM is hashed, whatever its inode says.
     """
     try:
-        manifest = from_json(Manifest, json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
+        manifest = from_json(Manifest, loads((directory / MANIFEST).read_text(encoding="utf-8")))
         why = refusal(manifest.facts, here) or _damage(directory / STATE, manifest.state, full=True) or \
             _damage(directory / RAM, manifest.ram, full=full)
     except FileNotFoundError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from unibeam_nb.jsonable import loads
 from unibeam_nb.machine.proc import boot_id
 from unibeam_nb.store import Store, write_atomically
 
@@ -37,7 +38,7 @@ def tsc_khz(store: Store) -> int | None:
     path = store.directory("hosts") / "tsc.json"
     with FileLock(f"{path}.lock"):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = loads(path.read_text(encoding="utf-8"))
             if data["boot"] == boot_id():
                 return int(data["khz"]) if data["khz"] else None
         except (OSError, ValueError, KeyError, TypeError):

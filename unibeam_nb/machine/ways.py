@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from unibeam_nb.errors import MachineError
-from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.jsonable import from_json, loads, to_json
 from unibeam_nb.machine.proc import boot_id
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, write_atomically
@@ -76,7 +76,7 @@ def settle(store: Store, runtime: Path, ways: Iterable[Way], attempt: Callable[[
 def remembered(store: Store, runtime: Path) -> Way | None:
     """The way that was found to work, or None when none was tried on this host boot."""
     try:
-        data = json.loads(_file(store, runtime).read_text(encoding="utf-8"))
+        data = loads(_file(store, runtime).read_text(encoding="utf-8"))
         return from_json(Way, data["way"]) if data["identity"] == _identity(runtime) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

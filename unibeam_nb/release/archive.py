@@ -16,12 +16,20 @@ from pathlib import Path
 
 from unibeam_nb.errors import ArchiveError
 from unibeam_nb.progress import checkpoint
+from unibeam_nb.release.suspect import opened
+from unibeam_nb.units import format_bytes
 
 MAX_ENTRIES = 100_000
-MAX_BYTES = 2 * 1024 ** 3
+MAX_BYTES = 2 * 1000 ** 3
+MAX_RATIO, SMALL_BYTES = 100, 64 * 1000 ** 2
+"""What is more than 64 MB may not be more than a hundred times its archive: code packs to a quarter, zeros to a
+thousandth."""
+
+LONGEST_PATH, LONGEST_NAME = 1000, 255
+"""Bytes of a path and of each name in it: what Linux takes, with room for the directory around it."""
 
 # The last five come from entries that contradict each other: a file below a file, a link to itself.
-_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
+BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
            KeyError, RecursionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
@@ -31,13 +39,14 @@ def unpack(archive: Path, target: Path) -> None:
     Owners and times are not taken over; of the permissions only the execute bit is.
     """
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with opened(archive) as (tar, stream):
             members = _listing(archive, tar)
             _judge(archive, members)
+            stream.listing = False
             for member in members:
                 checkpoint()
                 _write(tar, member, target)
-    except _BROKEN as error:
+    except BROKEN as error:
         _empty(target)
         raise ArchiveError(f"{archive.name} is not a readable archive.",
                            "A release archive is a .tar.gz, as 'rebar3 tar' and mix make it.") from error
@@ -59,14 +68,15 @@ def _empty(target: Path) -> None:
 def _listing(archive: Path, tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
     members: list[tarfile.TarInfo] = []
     size = 0
+    most = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * archive.stat().st_size))
     for member in tar:
         members.append(member)
         size += max(member.size, 0)
         if len(members) > MAX_ENTRIES:
             raise ArchiveError(f"{archive.name} holds more than {MAX_ENTRIES} entries.",
                                "A release has a few thousand; unpack it yourself and give the directory.")
-        if size > MAX_BYTES:
-            raise ArchiveError(f"{archive.name} unpacks to more than {MAX_BYTES // 1024 ** 3} GiB.",
+        if size > most:
+            raise ArchiveError(f"{archive.name} unpacks to more than {format_bytes(most)}.",
                                "Unpack it yourself and give the directory.")
     return members
 
@@ -78,6 +88,8 @@ def _judge(archive: Path, members: list[tarfile.TarInfo]) -> None:
         name = member.name
         if name.startswith("/") or ".." in name.split("/") or "\0" in name:
             raise ArchiveError(f"{archive.name} would write outside its directory ({name!r}).", hint)
+        if not (_writable(name) and _writable(member.linkname)):
+            raise ArchiveError(f"{archive.name} holds a name that Linux would not take ({name[:60]!r}).", hint)
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise ArchiveError(f"{archive.name} holds something that is neither file, directory nor link ({name!r}).",
                                hint)
@@ -89,6 +101,15 @@ def _judge(archive: Path, members: list[tarfile.TarInfo]) -> None:
         parents = _clean(name).split("/")[:-1]
         if any("/".join(parents[:i + 1]) in links for i in range(len(parents))):
             raise ArchiveError(f"{archive.name} would write through a link ({name!r}).", hint)
+
+
+def _writable(name: str) -> bool:
+    """Whether a path is text, and short enough to be written."""
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:  # Bytes that are no UTF-8 come as halves of characters (PEP 383).
+        return False
+    return len(raw) <= LONGEST_PATH and all(len(part) <= LONGEST_NAME for part in raw.split(b"/"))
 
 
 def _climbs(link: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.jsonable import from_json, to_json
+from unibeam_nb.jsonable import from_json, loads, to_json
 from unibeam_nb.model import Application, Finding, Launch, Locked, Release
 from unibeam_nb.release import findings
 from unibeam_nb.store import Store, digest_tree
@@ -75,7 +75,7 @@ def derive(store: Store, key: str, release: Release, change: Callable[[Path], Ma
 def read(entry: Path, cached: bool) -> Release:
     """The release in a store entry. Raises UnibeamError when its manifest is unreadable."""
     try:
-        release = from_json(Release, json.loads((entry / "manifest.json").read_text()))
+        release = from_json(Release, loads((entry / "manifest.json").read_text()))
     except (OSError, ValueError) as error:
         raise UnibeamError(f"The stored release in {entry} is damaged.",
                            "Delete that directory and build again.") from error

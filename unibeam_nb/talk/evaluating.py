@@ -10,7 +10,8 @@ from unibeam_nb.errors import EvaluationFailed, MachineError
 from unibeam_nb.machine import Machine
 from unibeam_nb.release.beamfile import read_beam
 from unibeam_nb.store import Store
-from unibeam_nb.talk import inside
+from unibeam_nb.talk import answers, inside
+from unibeam_nb.talk.answers import sensible, texts
 from unibeam_nb.talk.channel import PATIENCE, channel_to
 from unibeam_nb.talk.etf import TermFormatError, decode
 from unibeam_nb.talk.expressions import compile_expression, language_of
@@ -47,17 +48,20 @@ def evaluate(store: Store, machine: Machine, text: str, *, language: str | None 
     began = time.monotonic()
     with channel_to(machine) as channel:
         inside.send(store, channel)
-        match channel.call(inside.INSIDE, "session", []):
-            case (bytes(slot), list(languages), list(bound)):
-                spoken = tuple(word.decode() for word in languages)
-                names = {word.decode(): [name.decode() for name in variables] for word, variables in bound}
-            case _:
-                raise MachineError(f"{machine.name} cannot evaluate anything.", "Boot it again.")
+        slot, spoken, names = session_told(machine.name, channel.call(inside.INSIDE, "session", []))
         chosen = language_of(text, language, spoken)
-        beam = compile_expression(store, chosen, slot.decode(), channel.otp, text, names.get(chosen, []), paths)
-        answer = channel.call(inside.INSIDE, "evaluate", [slot, beam, chosen.encode(), _has_funs(beam),
+        beam = compile_expression(store, chosen, slot, channel.otp, text, names.get(chosen, []), paths)
+        answer = channel.call(inside.INSIDE, "evaluate", [slot.encode(), beam, chosen.encode(), _has_funs(beam),
                                                          round(deadline * 1000)], deadline + PATIENCE)
     return _outcome(machine, chosen, answer, deadline, began)
+
+
+def session_told(name: str, answer: Any) -> tuple[str, tuple[str, ...], dict[str, list[str]]]:
+    """The module that the next expression is to be, the languages that the machine ``name`` speaks, and the variables
+    bound in each. Raises MachineError where it makes no sense."""
+    with sensible(name):
+        slot, languages, bound = answer
+        return answers.text(slot), tuple(texts(languages)), {answers.text(word): texts(names) for word, names in bound}
 
 
 def forget(store: Store, machine: Machine) -> None:
@@ -68,23 +72,25 @@ def forget(store: Store, machine: Machine) -> None:
 
 
 def _outcome(machine: Machine, language: str, answer: Any, deadline: float, began: float) -> Evaluated:
-    match answer:
-        case ("value", bytes(text), term, bytes(output), int(microseconds)):
-            shown = _text(text)
-            return Evaluated(machine.name, language, shown, _value(term, shown, language), _text(output),
-                             microseconds / 1e6, time.monotonic() - began)
-        case ("exception", bytes(kind), bytes(reason), list(stack), bytes(output)):
-            raise EvaluationFailed(_text(kind), _text(reason), [_text(frame) for frame in stack], _text(output))
-        case ("stopped", bytes(output)):
-            raise EvaluationFailed("timeout", f"The expression was stopped after {deadline:g} s.", [], _text(output),
-                                   "Its variables are gone; give it longer with --deadline.")
-        case ("died", bytes(reason), bytes(output)):
-            raise EvaluationFailed("exit", _text(reason), [], _text(output),
-                                   "The evaluating process ended with it: the variables are gone.")
-        case ("unloadable", bytes(reason)):
-            raise MachineError(f"{machine.name} does not load what this host compiles ({_text(reason)}).",
-                               "Its OTP release is newer or much older than this host's: see 'unibeam doctor'.")
-    raise MachineError(f"{machine.name} makes no sense.", "Boot it again.")
+    with sensible(machine.name):
+        match answer:
+            case ("value", bytes(text), term, bytes(output), microseconds):
+                shown = answers.text(text)
+                return Evaluated(machine.name, language, shown, _value(term, shown, language), answers.text(output),
+                                 answers.number(microseconds) / 1e6, time.monotonic() - began)
+            case ("exception", bytes(kind), bytes(reason), list(stack), bytes(output)):
+                raise EvaluationFailed(answers.text(kind), answers.text(reason), texts(stack), answers.text(output))
+            case ("stopped", bytes(output)):
+                raise EvaluationFailed("timeout", f"The expression was stopped after {deadline:g} s.", [],
+                                       answers.text(output), "Its variables are gone; give it longer with --deadline.")
+            case ("died", bytes(reason), bytes(output)):
+                raise EvaluationFailed("exit", answers.text(reason), [], answers.text(output),
+                                       "The evaluating process ended with it: the variables are gone.")
+            case ("unloadable", bytes(reason)):
+                raise MachineError(
+                    f"{machine.name} does not load what this host compiles ({answers.text(reason)}).",
+                    "Its OTP release is newer or much older than this host's: see 'unibeam doctor'.")
+        raise ValueError("none of the known answers")
 
 
 def _has_funs(beam: bytes) -> bool:
@@ -100,7 +106,3 @@ def _value(term: Any, shown: str, language: str) -> Any:
         return python(decode(term), language)
     except TermFormatError:
         return Opaque(shown)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

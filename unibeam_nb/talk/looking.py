@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unibeam_nb.errors import MachineError, UsageError
+from unibeam_nb.errors import UsageError
 from unibeam_nb.machine import Machine
 from unibeam_nb.store import Store
 from unibeam_nb.talk import inside
+from unibeam_nb.talk.answers import number, sensible, text
 from unibeam_nb.talk.channel import PATIENCE, channel_to
 
 ORDERS = ("memory", "reductions", "queue")
 """What the table can be ordered by: bytes, reductions in the interval, messages that wait."""
+
+
+_NUMBERS = ("interval_us", "uptime_ms", "processes", "ports", "atoms", "schedulers", "run_queue")
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,16 @@ def top(store: Store, machine: Machine, *, by: str = "memory", count: int = 15, 
     with channel_to(machine) as channel:
         inside.send(store, channel)
         answer = channel.call(inside.INSIDE, "top", [by.encode(), count, round(seconds * 1000)], seconds + PATIENCE)
-    try:
+    return told(machine.name, by, answer)
+
+
+def told(name: str, by: str, answer: Any) -> Top:
+    """What the machine ``name`` answered, read. Raises MachineError where it makes no sense."""
+    with sensible(name):
         facts, rows = answer
-        known = {key.decode(): value for key, value in facts}
-        processes = tuple(Process(pid.decode("utf-8", "replace"), name.decode("utf-8", "replace"),
-                                  at.decode("utf-8", "replace"), *numbers) for pid, name, at, *numbers in rows)
-        memory = {kind.decode(): int(size) for kind, size in known["memory"]}
-        return Top(machine.name, by, known["interval_us"] / 1e6, processes, known["processes"], known["ports"],
-                   known["atoms"], known["schedulers"], known["run_queue"], known["uptime_ms"] / 1e3, memory)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MachineError(f"{machine.name} makes no sense.", "Boot it again.") from error
+        known = {text(key): value for key, value in facts}
+        processes = tuple(Process(text(pid), text(label), text(at), *map(number, numbers))
+                          for pid, label, at, *numbers in rows)
+        memory = {text(kind): number(size) for kind, size in known["memory"]}
+        interval, uptime, count, ports, atoms, schedulers, queue = (number(known[key]) for key in _NUMBERS)
+        return Top(name, by, interval / 1e6, processes, count, ports, atoms, schedulers, queue, uptime / 1e3, memory)

@@ -12,6 +12,7 @@ from unibeam_nb.release.compiler import compile_units
 from unibeam_nb.release.workplace import build_directory
 from unibeam_nb.store import Store, digest
 from unibeam_nb.talk import inside
+from unibeam_nb.talk.answers import sensible, text
 from unibeam_nb.talk.channel import PATIENCE, channel_to
 
 
@@ -56,27 +57,30 @@ def reload(store: Store, machine: Machine, text: str, *, language: str | None = 
             beams = compile_units(files, chosen, work, files[0].filename if len(files) == 1 else machine.image_name)
         sent = [(name.encode(), f"{name}.beam".encode(), beam.stripped()) for name, beam in sorted(beams.items())]
         answer = channel.call(inside.INSIDE, "reload", [sent, kill], PATIENCE)
-    match answer:
-        case ("ok", list(loaded), list(old)):
-            names = {how: tuple(_name(name) for name, what in loaded if what == how) for how in ("replaced", "new")}
-            return Reloaded(machine.name, names["replaced"], names["new"], _processes(old))
-        case ("busy", list(old)):
-            raise MachineError("Some processes still run code from before the last reload.",
-                               "Let them go on or end first, or end them with --kill.",
-                               [f"{p.pid} {p.name} in {p.at} ({p.module})" for p in _processes(old)])
-        case ("error", list(reasons)):
-            raise MachineError(f"{machine.name} does not load the modules.", "Its own words are above.",
-                               [f"{_name(name)}: {_text(reason)}" for name, reason in reasons])
-    raise MachineError(f"{machine.name} makes no sense.", "Boot it again.")
+    return told(machine.name, answer)
+
+
+def told(machine: str, answer: Any) -> Reloaded:
+    """What the machine called ``machine`` answered, read. Raises MachineError."""
+    with sensible(machine):
+        match answer:
+            case ("ok", list(loaded), list(old)):
+                names = {how: tuple(_name(name) for name, what in loaded if what == how)
+                         for how in ("replaced", "new")}
+                return Reloaded(machine, names["replaced"], names["new"], _processes(old))
+            case ("busy", list(old)):
+                raise MachineError("Some processes still run code from before the last reload.",
+                                   "Let them go on or end first, or end them with --kill.",
+                                   [f"{p.pid} {p.name} in {p.at} ({p.module})" for p in _processes(old)])
+            case ("error", list(reasons)):
+                raise MachineError(f"{machine} does not load the modules.", "Its own words are above.",
+                                   [f"{_name(name)}: {text(reason)}" for name, reason in reasons])
+        raise ValueError("none of the known answers")
 
 
 def _processes(rows: list[Any]) -> tuple[OldCode, ...]:
-    return tuple(OldCode(_name(module), _text(pid), _text(name), _text(at)) for module, pid, name, at in rows)
+    return tuple(OldCode(_name(module), text(pid), text(name), text(at)) for module, pid, name, at in rows)
 
 
-def _name(data: bytes) -> str:
-    return display_name(_text(data))
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+def _name(term: Any) -> str:
+    return display_name(text(term))

@@ -10,11 +10,13 @@ from unibeam_nb.errors import BenchError, UsageError
 PROGRAM = "wrk"
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LATENCY = re.compile(r"^ +(50|75|90|99)% +([\d.]+)(us|ms|s|m|h) *$", re.MULTILINE)
-_TOTAL = re.compile(r"^ *(\d+) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
-_RATE = re.compile(r"^Requests/sec: +([\d.]+) *$", re.MULTILINE)
-_BROKEN = re.compile(r"^ *Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", re.MULTILINE)
-_REFUSED = re.compile(r"^ *Non-2xx or 3xx responses: (\d+)", re.MULTILINE)
+_COUNT, _DECIMAL = r"([0-9]{1,18})", r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
+_LATENCY = re.compile(rf"^ +(50|75|90|99)% +{_DECIMAL}(us|ms|s|m|h) *$", re.MULTILINE)
+_TOTAL = re.compile(rf"^ *{_COUNT} requests in {_DECIMAL}(us|ms|s|m|h),", re.MULTILINE)
+_RATE = re.compile(rf"^Requests/sec: +{_DECIMAL} *$", re.MULTILINE)
+_BROKEN = re.compile(rf"^ *Socket errors: connect {_COUNT}, read {_COUNT}, write {_COUNT}, timeout {_COUNT}",
+                     re.MULTILINE)
+_REFUSED = re.compile(rf"^ *Non-2xx or 3xx responses: {_COUNT}", re.MULTILINE)
 
 
 @dataclass(frozen=True)

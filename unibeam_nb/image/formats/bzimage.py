@@ -6,17 +6,15 @@ setup sectors and has ``payload_length`` bytes, the last four of which are the s
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
 import struct
-import zlib
-from collections.abc import Callable
 
 from unibeam_nb.errors import ArchiveError
+from unibeam_nb.image.formats.unpacking import unpacked
 
 _ELF = b"\x7fELF"
+
+LARGEST = 96 << 20
+"""Bytes that a kernel may unpack to; a distribution's has 50 to 70 MB."""
 
 
 def elf_inside(kernel: bytes) -> bytes:
@@ -31,49 +29,19 @@ def elf_inside(kernel: bytes) -> bytes:
     if len(payload) != length or length < 8:
         raise ArchiveError("The kernel is cut short: its payload is not all there.")
     size, = struct.unpack("<I", payload[-4:])
+    if size > LARGEST:
+        raise ArchiveError(f"The kernel would unpack to {size} bytes, which is no kernel's size.")
     # What stands behind the ELF file are the relocations of the kernel's own loader.
-    whole = _unpacked(payload[:-4])
+    whole = payload[:-4]
+    if not whole.startswith(_ELF):
+        try:
+            found = unpacked(whole, size)
+        except ArchiveError as error:
+            raise ArchiveError(f"The kernel's payload is damaged ({error.message}).") from None
+        if found is None:
+            raise ArchiveError("The kernel is compressed in a way that is not known here (LZO perhaps).")
+        whole = found
     if len(whole) != size or not whole.startswith(_ELF):
         raise ArchiveError(f"The kernel's payload unpacks to {len(whole)} bytes, and {size} of an ELF file were "
                            "promised.")
     return whole
-
-
-def _unpacked(payload: bytes) -> bytes:
-    kinds: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-        (b"\x1f\x8b", gzip.decompress), (b"\xfd7zXZ", lzma.decompress), (b"]\0\0", lzma.decompress),
-        (b"BZh", bz2.decompress), (b"\x28\xb5\x2f\xfd", _zstd), (b"\x02\x21\x4c\x18", _lz4))
-    if payload.startswith(_ELF):
-        return payload
-    for magic, unpack in kinds:
-        if payload.startswith(magic):
-            try:
-                return unpack(payload)
-            except (OSError, EOFError, lzma.LZMAError, zlib.error, RuntimeError, ValueError) as error:
-                raise ArchiveError(f"The kernel's payload is damaged ({error}).") from None
-    raise ArchiveError("The kernel is compressed in a way that is not known here (LZO perhaps).")
-
-
-def _zstd(payload: bytes) -> bytes:
-    import zstandard
-
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(payload)) as stream:
-            return stream.read()
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from None
-
-
-def _lz4(payload: bytes) -> bytes:
-    """lz4's legacy frame: blocks of at most 8 MiB, each behind its length in four bytes."""
-    import lz4.block
-
-    whole, at = [], 4
-    while at + 4 <= len(payload):
-        length, = struct.unpack_from("<I", payload, at)
-        try:
-            whole.append(lz4.block.decompress(payload[at + 4:at + 4 + length], uncompressed_size=8 << 20))
-        except lz4.block.LZ4BlockError as error:
-            raise ValueError(str(error)) from None
-        at += 4 + length
-    return b"".join(whole)

@@ -7,6 +7,7 @@ to a multiple of four bytes. The entry ``TRAILER!!!`` ends the archive.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MAGIC = b"070701"
 TRAILER = "TRAILER!!!"
 HEADER_BYTES = 6 + 13 * 8
 LARGEST_FILE = 0xFFFFFFFF
+_DIGITS = re.compile(rb"[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,18 @@ def read(archive: bytes) -> Iterator[Member]:
         header = archive[at:at + HEADER_BYTES]
         if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
             raise ArchiveError(f"The cpio archive is damaged or cut short at byte {at}.")
-        try:
-            fields = [int(header[i:i + 8], 16) for i in range(6, HEADER_BYTES, 8)]
-        except ValueError:
-            raise ArchiveError(f"The cpio header at byte {at} is not hexadecimal.") from None
+        if _DIGITS.fullmatch(header, 6) is None:  # int() would take signs, blanks and underscores too
+            raise ArchiveError(f"The cpio header at byte {at} is not hexadecimal.")
+        fields = [int(header[i:i + 8], 16) for i in range(6, HEADER_BYTES, 8)]
         inode, mode, uid, gid, links, mtime, size, _, _, major, minor, name_size, _ = fields
         start = at + HEADER_BYTES
         body = start + name_size + -(HEADER_BYTES + name_size) % 4
         if name_size < 1 or body + size > len(archive):
             raise ArchiveError(f"The cpio archive is cut short at byte {len(archive)}.")
-        name = archive[start:start + name_size - 1].decode()
+        try:
+            name = archive[start:start + name_size - 1].decode()
+        except UnicodeDecodeError:
+            raise ArchiveError(f"The cpio archive has a name that is not UTF-8 at byte {start}.") from None
         if name == TRAILER:
             return
         yield Member(name, mode, archive[body:body + size], (major, minor), inode, (uid, gid), mtime, links)

@@ -233,12 +233,14 @@ def _read(image: bytes) -> Iterator[tuple[str, bytes]]:
     start = reserved + tables * table + -(-roots * _ENTRY.size // SECTOR)
     clusters = ((small or large) - start) // per
     wide = clusters >= FAT32_FROM
+    taken: set[int] = set()  # A cluster belongs to one file, so all files together are no more than the image.
 
     def chain(first: int) -> bytes:
         pieces: list[bytes] = []
         while 2 <= first < clusters + 2:
-            if len(pieces) > clusters:
+            if first in taken:
                 raise ArchiveError("The FAT file system leads in a circle.")
+            taken.add(first)
             at = (start + (first - 2) * per) * SECTOR
             pieces.append(image[at:at + per * SECTOR])
             at = reserved * SECTOR + first * (4 if wide else 2)

@@ -19,12 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from unibeam_nb.errors import ArchiveError
 from unibeam_nb.image.tree import Entry
+from unibeam_nb.jsonable import loads
 
 GZIP_LEVEL = 6
 """zlib's and docker's own default, so that sizes compare with what others push."""
 
 _MEDIA = "application/vnd.oci.image"
+_TAG = re.compile(r"[a-z0-9][a-z0-9._/-]{0,200}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+"""A name with its tag, in the letters that a registry takes: none of them means anything to a command line."""
+
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,17 @@ def write_layout(place: Path, name: str, flavour: str, layers: Sequence[Layer], 
                              ("manifest.json", docker)):
         (place / file_name).write_bytes(_json(value))
     return manifest_blob[0]
+
+
+def tag_in(place: Path) -> str:
+    """The name of the image in a layout, as docker's manifest has it. Raises ArchiveError where it has none."""
+    try:
+        name = loads((place / "manifest.json").read_text(encoding="utf-8"))[0]["RepoTags"][0]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        name = None
+    if not isinstance(name, str) or not _TAG.fullmatch(name):
+        raise ArchiveError(f"The container image in {place} is damaged: it has no name.", "Build it again.")
+    return name
 
 
 def tag_of(name: str, flavour: str, digest: str) -> str:

@@ -168,6 +168,7 @@ def _walk(image: bytes, dirents: list[tuple[int, str]], links: list[bytes],
           inodes: list[tuple[int, ...]]) -> Iterator[Node]:
     seen = {1}
     queue = [("", 1)]
+    left = len(image)  # No two files share a block, so they hold no more than the image does.
     for directory, number in queue:
         _, _, first, count = inodes[number - 1]
         if first + count > len(dirents):
@@ -184,6 +185,9 @@ def _walk(image: bytes, dirents: list[tuple[int, str]], links: list[bytes],
             elif mode == LINK:
                 yield Node(path, "link", links[offset])
             elif mode == FILE:
+                left -= size
+                if left < 0:
+                    raise ArchiveError("The ROFS image's structure is damaged.")
                 yield Node(path, "file", _exactly(image, offset * BLOCK, size))
             else:
                 raise ArchiveError("The ROFS image's structure is damaged.")

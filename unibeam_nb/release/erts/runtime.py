@@ -12,7 +12,9 @@ from unibeam_nb.release.assemble import ERTS_PROGRAMS
 from unibeam_nb.release.otp import host_otp
 from unibeam_nb.store import digest, digest_file
 
-_PT_INTERP = 3
+_PT_INTERP, _PROGRAM_HEADER = 3, 56
+LARGEST_PROGRAM = 1 << 40
+"""No file is so large that its headers could lie behind this byte."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def is_static(program: Path) -> bool:
         if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
             return False
         offset, size, count = struct.unpack_from("<Q", head, 32)[0], *struct.unpack_from("<HH", head, 54)
+        if offset > LARGEST_PROGRAM or size != _PROGRAM_HEADER:
+            return False
         stream.seek(offset)
         table = stream.read(size * count)
     kinds = [struct.unpack_from("<I", table, at)[0] for at in range(0, len(table) - 3, size)] if size else []
