@@ -23,6 +23,7 @@ from unibeam_nb.notebook.display import to_text
 from unibeam_nb.notebook.execute import execute, title_of
 from unibeam_nb.notebook.live import TerminalView, carry_out
 from unibeam_nb.notebook.parser import Request, parse
+from unibeam_nb.visible import visible
 
 DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
 
@@ -104,4 +105,4 @@ def _shown(error: UnibeamError) -> str:
     lines = [f"unibeam: {error.message}", *(f"  | {line}" for line in error.details)]
     # Hints are written for a notebook; a shell has the same commands without the magic's signs.
     hint = (error.hint or "").replace("%%unibeam", "unibeam").replace("%unibeam", "unibeam")
-    return "\n".join([*lines, f"  Hint: {hint}"] if hint else lines)
+    return visible("\n".join([*lines, f"  Hint: {hint}"] if hint else lines))

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from unibeam_nb.visible import visible
+
 
 class UnibeamError(Exception):
     """One sentence that says what happened, and a hint that says what to do next.
@@ -38,10 +40,11 @@ class UnibeamError(Exception):
         self.details = tuple(details)
 
     def __str__(self) -> str:
+        # A compiler's message, a guest's last line, the name of a file: what is quoted must not steer a terminal.
         lines = [self.message, *(f"  | {line}" for line in self.details)]
         if self.hint:
             lines.append(f"  Hint: {self.hint}")
-        return "\n".join(lines)
+        return visible("\n".join(lines))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints instead of a traceback; the cell still fails under nbclient."""

@@ -16,12 +16,13 @@ PACKAGE = Path(unibeam_nb.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors",), ("units", "bounded"), ("arms", "manners"), ("model", "progress"), ("jsonable", "job", "held"),
+    ("visible",), ("errors",), ("units", "bounded"), ("arms", "manners"), ("model", "progress"), ("jsonable", "job", "held"),
     ("private",), ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",), ("image",),
     ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 
-PURE = ("errors", "units", "bounded", "arms", "model", "jsonable", "image.formats", "machine.qemu_arguments",
+PURE = ("visible", "errors", "units", "bounded", "arms", "model", "jsonable", "image.formats",
+        "machine.qemu_arguments",
         "machine.podman_arguments", "machine.docker_arguments", "machine.uml_arguments", "machine.bundle",
         "machine.snapshot_facts", "machine.link", "machine.xen_arguments", "image.xl", "image.firecracker",
         "image.bom.model",

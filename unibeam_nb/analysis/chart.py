@@ -24,6 +24,10 @@ MEASURE_NAMES = ("boot", "memory", "requests", "latency", "density", "minimum")
 EXPORTS = ("hyperfine", "csv", "parquet")
 """What an experiment can be exported as (:mod:`~unibeam_nb.analysis.export`)."""
 
+NO_FORMULAS: Any = {"text.parse_math": False}
+"""Matplotlib's setting by which a dollar sign is one, whoever wrote it, and never begins a formula. It counts where a
+text is made, and the labels of ticks are made only when a figure is drawn."""
+
 OPTIONS = {"baseline": ("ratio",), "measure": ("ratio",), "force": ("ratio",), "arm": ("treemap",)}
 """Which charts take which option."""
 
@@ -44,10 +48,13 @@ class Chart:
         return self._render("svg").decode()
 
     def _render(self, form: str) -> bytes:
+        import matplotlib
+
         stream = io.BytesIO()
         # What the layout was told to leave alone, a tight box would cut off.
         apart = any(not part.get_in_layout() for axes in self.figure.axes for part in axes.get_children())
-        self.figure.savefig(stream, format=form, bbox_inches=None if apart else "tight", dpi=144)
+        with matplotlib.rc_context(NO_FORMULAS):
+            self.figure.savefig(stream, format=form, bbox_inches=None if apart else "tight", dpi=144)
         return stream.getvalue()
 
     def save(self, path: Path) -> Path:

@@ -26,6 +26,7 @@ from unibeam_nb.analysis.stats import Comparison, caveat, measure_of, values_by_
 from unibeam_nb.bench.checks import ENOUGH
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
+from unibeam_nb.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ class Across:
 
     def _repr_html_(self) -> str:
         loud = f"<p><strong>{escape(self.forced)}</strong></p>" if self.forced else ""
-        return f"{loud}<ul>{''.join(f'<li>{escape(str(one))}</li>' for one in self.found)}</ul><p>{APART}</p>"
+        return f"{loud}<ul>{''.join(f'<li>{escape(visible(str(one)))}</li>' for one in self.found)}</ul><p>{APART}</p>"
 
     def to_frame(self) -> pd.DataFrame:
         """One row of the comparison a row: ``ratio``, ``low``, ``high``, ``p`` (after Holm) and ``differs``."""

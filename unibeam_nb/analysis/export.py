@@ -33,7 +33,7 @@ def export(exp: Experiment, form: str | None, path: Path | None = None) -> Path:
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r} to export.", f"The formats are {', '.join(FORMATS)}.")
     chosen = FORMATS[form]
-    target = path or Path(f"{exp.name}{chosen.suffix}")
+    target = path or Path(f"{exp.file_name}{chosen.suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(target.parent):
         chosen.write(exp, target)

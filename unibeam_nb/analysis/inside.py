@@ -266,8 +266,10 @@ class Exploration:
 
     def save(self, path: Path) -> Path:
         """Write the chart (.svg, .png, .pdf), or the table (.csv)."""
+        from unibeam_nb.analysis.tables import inert
+
         if path.suffix != ".csv":
             return self.chart().save(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.to_frame().to_csv(path, index=False)
+        inert(self.to_frame()).to_csv(path, index=False)
         return path

@@ -17,6 +17,7 @@ import jinja2
 import matplotlib
 from markupsafe import Markup
 
+from unibeam_nb.analysis.chart import NO_FORMULAS
 from unibeam_nb.analysis.charts import CHARTS, possible
 from unibeam_nb.analysis.frames import accelerators, measured_frame, sizes_frame, stages_frame
 from unibeam_nb.analysis.intervals import Interval, median_interval
@@ -32,6 +33,7 @@ from unibeam_nb.errors import BenchError
 from unibeam_nb.model import KINDS
 from unibeam_nb.store import disk_errors, write_atomically
 from unibeam_nb.units import format_bytes, format_seconds
+from unibeam_nb.visible import visible
 
 PNG_DPI = 144
 
@@ -47,11 +49,16 @@ def write_report(exp: Experiment, path: Path) -> Path:
         first = exp.failed[0].error.splitlines()[0] if exp.failed and exp.failed[0].error else "there is no sample yet"
         raise BenchError(f"No boot of {exp.name} succeeded, so there is nothing to report.", f"The first one: {first}")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("unibeam_nb.analysis", "templates"), autoescape=True,
+        loader=jinja2.PackageLoader("unibeam_nb.analysis", "templates"), autoescape=True, finalize=_shown,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_atomically(path, environment.get_template("report.html.j2").render(**_facts(exp)))
     path.chmod(0o644)
     return path
+
+
+def _shown(value: Any) -> Any:
+    """What the template prints, without characters that cannot be seen; what is HTML already is ours."""
+    return visible(value) if type(value) is str else value
 
 
 def save_charts(exp: Experiment, directory: Path) -> list[Path]:
@@ -72,7 +79,7 @@ def render(exp: Experiment, kind: str, form: str) -> bytes:
     draw, _ = CHARTS[kind]
     stream = io.BytesIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": "unibeam"} if form == "svg" else {"Software": "unibeam"}
-    with matplotlib.rc_context({"svg.hashsalt": f"unibeam {kind}"}):
+    with matplotlib.rc_context(NO_FORMULAS | {"svg.hashsalt": f"unibeam {kind}"}):
         draw(exp).figure.savefig(stream, format=form, dpi=PNG_DPI, metadata=metadata)  # type: ignore[union-attr]
     return stream.getvalue()
 
@@ -86,7 +93,7 @@ def inline_svg(exp: Experiment, kind: str) -> Markup:
     svg = re.sub(r'\bid="', f'id="{kind}-', svg)
     svg = re.sub(r"url\(#", f"url(#{kind}-", svg)
     svg = re.sub(r'href="#', f'href="#{kind}-', svg)
-    alt = html.escape(CHARTS[kind][1](exp), quote=True)
+    alt = html.escape(visible(CHARTS[kind][1](exp)), quote=True)
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1))
 
 

@@ -27,7 +27,17 @@ def wide_frame(exp: Experiment) -> pd.DataFrame:
 
 def write_csv(exp: Experiment, path: Path) -> None:
     """A CSV file with a line of names."""
-    wide_frame(exp).to_csv(path, index=False)
+    inert(wide_frame(exp)).to_csv(path, index=False)
+
+
+def inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with texts that no spreadsheet takes for a formula: those that begin like one get an apostrophe in
+    front, which a spreadsheet does not show (OWASP, "CSV Injection"). Numbers are no texts, and stay."""
+    def plain(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    return frame.assign(**{column: frame[column].map(plain) for column in texts})
 
 
 def write_parquet(exp: Experiment, path: Path) -> None:

@@ -18,6 +18,7 @@ Versions of the format:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +33,7 @@ from unibeam_nb.errors import BenchError, UsageError
 from unibeam_nb.jsonable import dump, from_json
 from unibeam_nb.model import KINDS, TRY, Sample
 from unibeam_nb.store import disk_errors
+from unibeam_nb.visible import SUSPECT, visible_values
 
 if TYPE_CHECKING:
     from unibeam_nb.store import Store
@@ -71,6 +73,11 @@ class Experiment:
                    *({"record": "note", "date": date, "text": text}
                      for date, _, text in (line.partition(": ") for line in self.notes))]
         return "".join(f"{dump(record)}\n" for record in records).encode()
+
+    @property
+    def file_name(self) -> str:
+        """Its name as that of a file, and of nothing but a file: a journal from elsewhere may be called anything."""
+        return re.sub(r"[^A-Za-z0-9._-]", "_", self.name).lstrip(".") or "experiment"
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -224,12 +231,21 @@ def load_experiment(path: Path) -> Experiment:
                          "Run %unibeam bench first, or name one of the experiments it lists.") from None
     if is_page(text):
         text = unpack(text, path.name)
+    if SUSPECT.search(text):
+        text = _harmless(text)
     whole, torn = _split_torn(text)
     lines = whole.split(b"\n")[:-1] + ([torn] if torn and parsed(torn) is not None else [])
     header = _header(path, lines[0] if lines else b"")
     with no_collection():
         samples, notes = _read(path, lines[1:], header)
     return Experiment(str(header["name"]), path, header, tuple(samples), tuple(notes))
+
+
+def _harmless(text: bytes) -> bytes:
+    """A journal whose texts can be shown: ours hold no control characters, and what somebody else has written may not
+    steer a terminal, or look like what it is not."""
+    records = ((line, parsed(line)) for line in text.split(b"\n"))
+    return b"\n".join(line if record is None else dump(visible_values(record)).encode() for line, record in records)
 
 
 def _read(path: Path, lines: list[bytes], header: Mapping[str, Any]) -> tuple[list[Sample], list[str]]:

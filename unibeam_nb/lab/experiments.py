@@ -168,7 +168,7 @@ class Experiments(Builds):
         from unibeam_nb.analysis.report import write_report
 
         chosen = self.experiment(experiment) if isinstance(experiment, str | None) else experiment
-        return write_report(chosen, path or Path(f"{chosen.name}.html"))
+        return write_report(chosen, path or Path(f"{chosen.file_name}.html"))
 
     def export(self, form: str | None = None, experiment: str | Experiment | None = None,
                path: Path | None = None) -> Path:

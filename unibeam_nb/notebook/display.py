@@ -23,6 +23,7 @@ from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtime
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Shown, Table, as_html, as_text, clean_block
 from unibeam_nb.notebook.talking import evaluated_sheet, reloaded_sheet, top_sheet
 from unibeam_nb.units import format_bytes, format_seconds
+from unibeam_nb.visible import visible
 
 if TYPE_CHECKING:
     from unibeam_nb.bench import Experiment, Preview
@@ -360,7 +361,7 @@ def to_text(value: Any) -> str:
     if isinstance(value, Text):
         return clean_block(value)
     sheet = sheet_of(value)
-    return repr(value) if sheet is None else as_text(sheet)
+    return visible(repr(value)) if sheet is None else as_text(sheet)
 
 
 def register(shell: Any) -> None:
@@ -392,7 +393,7 @@ def _pretty_of(make: Callable[[Any], Sheet]) -> Callable[[Any, Any, bool], None]
     def show(value: Any, printer: Any, cycle: bool) -> None:
         # Inside a list or a dict a whole sheet would bury its neighbours.
         nested = len(printer.stack) > 1
-        printer.text(repr(value) if cycle or nested else as_text(make(value)))
+        printer.text(visible(repr(value)) if cycle or nested else as_text(make(value)))
 
     return show
 

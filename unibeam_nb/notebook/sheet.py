@@ -7,11 +7,13 @@ HTML is made, and is escaped there.
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
+
+from unibeam_nb.visible import visible
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,17 @@ def as_text(sheet: Sheet) -> str:
 
 def printable(text: str) -> str:
     """``text`` on one line without control characters, which could otherwise steer the user's terminal."""
-    return "".join(c if unicodedata.category(c)[0] != "C" else " " if c in "\t\r\n" else "\N{REPLACEMENT CHARACTER}"
-                   for c in text)
+    return text if text.isprintable() else visible(re.sub(r"[\t\r\n]", " ", text))
 
 
 def clean_block(text: str) -> str:
     """Several lines with everything but tabs and line ends made printable."""
-    return "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in text.splitlines())
+    return visible("\n".join(text.splitlines()))
+
+
+def escaped(text: str) -> str:
+    """``text`` for HTML, as an element's content or an attribute's value in double quotes."""
+    return escape(visible(text), quote=True)
 
 
 def _table_text(table: Table) -> list[str]:
@@ -174,10 +180,10 @@ def as_html(sheet: Sheet) -> str:
     parts = [f'<div class="unibeam" style="{_SHEET}">']
     if sheet.title:
         alone = not (sheet.facts or sheet.blocks)
-        parts.append(f'<div style="{"" if alone else _TITLE}">{escape(sheet.title)}</div>')
+        parts.append(f'<div style="{"" if alone else _TITLE}">{escaped(sheet.title)}</div>')
     if sheet.facts:
-        rows = "".join(f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escape(key)}</th>'
-                       f'<td style="{_VALUE}">{escape(value)}</td></tr>' for key, value in sheet.facts)
+        rows = "".join(f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escaped(key)}</th>'
+                       f'<td style="{_VALUE}">{escaped(value)}</td></tr>' for key, value in sheet.facts)
         parts.append(f'<table style="{_TABLE}"><tbody>{rows}</tbody></table>')
     parts += [_link_html(link) for link in sheet.links]
     for block in sheet.blocks:
@@ -188,30 +194,30 @@ def as_html(sheet: Sheet) -> str:
         elif isinstance(block, Outline):
             parts.append(_outline_html(block))
         elif isinstance(block, Shown):
-            caption = f'<div style="{_CAPTION}">{escape(block.caption)}</div>' if block.caption else ""
-            parts.append(f'{caption}<pre style="{_CONSOLE}">{escape(clean_block(block.text))}</pre>')
+            caption = f'<div style="{_CAPTION}">{escaped(block.caption)}</div>' if block.caption else ""
+            parts.append(f'{caption}<pre style="{_CONSOLE}">{escaped(clean_block(block.text))}</pre>')
         else:
             parts.append(_folded_html(block))
     return "".join([*parts, "</div>"])
 
 
 def _link_html(link: str) -> str:
-    text = escape(link, quote=True)
+    text = escaped(link)
     if not link.startswith(("http://", "https://", "./")):
         return f"<div>{text}</div>"
     return f'<div><a href="{text}" target="_blank" rel="noopener noreferrer">{text}</a></div>'
 
 
 def _caption_html(caption: str) -> str:
-    return f'<caption style="{_CAPTION}">{escape(caption)}</caption>' if caption else ""
+    return f'<caption style="{_CAPTION}">{escaped(caption)}</caption>' if caption else ""
 
 
 def _table_html(table: Table) -> str:
     sides = ["right" if i in table.numeric else "left" for i in range(len(table.columns))]
-    head = "".join(f'<th scope="col" style="text-align:{side};opacity:.75;{_CELL}">{escape(name)}</th>'
+    head = "".join(f'<th scope="col" style="text-align:{side};opacity:.75;{_CELL}">{escaped(name)}</th>'
                    for side, name in zip(sides, table.columns, strict=True))
     rows = "".join(f'<tr style="{_ROW}">' + "".join(
-        f'<td style="text-align:{side};{_CELL}">{escape(cell)}</td>' for side, cell in zip(sides, row, strict=True))
+        f'<td style="text-align:{side};{_CELL}">{escaped(cell)}</td>' for side, cell in zip(sides, row, strict=True))
         + "</tr>" for row in table.rows)
     return (f'<table style="{_TABLE}">{_caption_html(table.caption)}'
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
@@ -225,8 +231,8 @@ def _bars_html(block: Bars) -> str:
         # Even the shortest bar stays a visible sliver, inside the track.
         width = max((bar.end - bar.start) / whole, 0.006)
         drawn = _bar_html(min(bar.start / whole, 1 - width), width)
-        rows.append(f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escape(bar.label)}</th>'
-                    f'<td style="{_VALUE}">{drawn}</td><td style="{_VALUE}">{escape(bar.text)}</td></tr>')
+        rows.append(f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escaped(bar.label)}</th>'
+                    f'<td style="{_VALUE}">{drawn}</td><td style="{_VALUE}">{escaped(bar.text)}</td></tr>')
     return f'<table style="{_TABLE}">{_caption_html(block.caption)}<tbody>{"".join(rows)}</tbody></table>'
 
 
@@ -240,14 +246,14 @@ def _outline_html(block: Outline) -> str:
     def level(branches: tuple[Branch, ...], caption: str) -> str:
         heads = ("", "", *block.columns)
         head = "".join(f'<th scope="col" style="text-align:{"right" if i > 1 else "left"};opacity:.75;{_VALUE}">'
-                       f"{escape(name)}</th>" if name else "<td></td>" for i, name in enumerate(heads))
+                       f"{escaped(name)}</th>" if name else "<td></td>" for i, name in enumerate(heads))
         rows = "".join(
-            f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escape(branch.label)}</th><td style="{_VALUE}">'
+            f'<tr style="{_ROW}"><th scope="row" style="{_KEY}">{escaped(branch.label)}</th><td style="{_VALUE}">'
             f"{_bar_html(branch.start / whole, (branch.end - branch.start) / whole)}</td>"
-            + "".join(f'<td style="{_RIGHT}">{escape(cell)}</td>' for cell in branch.cells) + "</tr>"
+            + "".join(f'<td style="{_RIGHT}">{escaped(cell)}</td>' for cell in branch.cells) + "</tr>"
             for branch in branches)
         inside = "".join(
-            f'<details style="margin:2px 0 2px 16px"><summary style="cursor:pointer">In {escape(branch.label)}'
+            f'<details style="margin:2px 0 2px 16px"><summary style="cursor:pointer">In {escaped(branch.label)}'
             f"</summary>{level(branch.children, '')}</details>" for branch in branches if branch.children)
         return (f'<table style="{_TABLE}">{_caption_html(caption)}<thead><tr>{head}</tr></thead>'
                 f"<tbody>{rows}</tbody></table>{inside}")
@@ -265,5 +271,5 @@ def _bar_html(left: float, width: float) -> str:
 
 
 def _folded_html(block: Folded) -> str:
-    return (f'<details style="margin:4px 0"><summary style="cursor:pointer">{escape(block.title)}</summary>'
-            f'<pre style="{_CONSOLE}">{escape(clean_block(block.text))}</pre></details>')
+    return (f'<details style="margin:4px 0"><summary style="cursor:pointer">{escaped(block.title)}</summary>'
+            f'<pre style="{_CONSOLE}">{escaped(clean_block(block.text))}</pre></details>')

@@ -8,9 +8,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from html import escape
 
-from unibeam_nb.notebook.sheet import printable
+from unibeam_nb.notebook.sheet import escaped, printable
 from unibeam_nb.progress import StepEvent
 from unibeam_nb.units import format_seconds
 
@@ -128,12 +127,12 @@ def steps_html(log: StepLog, now: float) -> str:
     """The log as HTML: open while it runs, folded to its summary afterwards; notes always in view."""
     rows = "".join(
         f'<tr style="background:none"><td style="text-align:left;padding:0 16px 0 {line.depth * 1.4:.1f}em">'
-        f'{_sign(line)} {escape(line.title)}</td>'
+        f'{_sign(line)} {escaped(line.title)}</td>'
         f'<td style="text-align:right;padding:0 12px 0 0">{format_seconds(line.elapsed(now))}</td>'
         f'<td style="text-align:left;padding:0">{_fraction_html(line)}</td></tr>' for line in log.shown())
-    notes = "".join(f'<div style="padding-left:1em">Note: {escape(note)}</div>' for note in log.notes)
+    notes = "".join(f'<div style="padding-left:1em">Note: {escaped(note)}</div>' for note in log.notes)
     steps = f'<table style="border-collapse:collapse;color:inherit;margin:2px 0">{rows}</table>' if rows else ""
-    summary = escape(log.summary(now) if log.outcome else f"{log.title}, {format_seconds(now - log.began)}")
+    summary = escaped(log.summary(now) if log.outcome else f"{log.title}, {format_seconds(now - log.began)}")
     return (f'<div class="unibeam" role="status" style="color:inherit;font-size:var(--jp-ui-font-size1, inherit)">'
             f'<details{"" if log.outcome else " open"}>'
             f'<summary style="cursor:pointer;opacity:.8">{summary}</summary>{steps}</details>{notes}</div>')
@@ -151,4 +150,4 @@ def _fraction_html(line: Line) -> str:
     if line.fraction is not None:
         percent = min(max(line.fraction, 0.0), 1.0)
         bar = f'<progress value="{percent:.3f}" max="1" style="width:10em">{percent:.0%}</progress> '
-    return bar + escape(line.detail)
+    return bar + escaped(line.detail)

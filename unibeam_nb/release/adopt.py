@@ -22,6 +22,7 @@ from unibeam_nb.store import Store
 
 # Parts of a release that a start script needs, or that running it left behind.
 _NOT_TAKEN = ("bin", "lib", "releases", "tmp", "log", "logs", "erl_crash.dump")
+_A_NAME = re.compile(r"[^/\0]*[^/\0.][^/\0]*")
 _NOT_TAKEN_BELOW = re.compile(
     r".*\.(?:script|boot|sh|bat|bak)$|^(?:elixir|iex|vm\.args.*|remote\.vm\.args|.*\.tar\.gz)$")
 
@@ -60,6 +61,10 @@ def layout(root: Path) -> Layout:
     try:
         _release, (name, _version), (_erts, erts_version), apps = consult(rels[0].read_text(errors="replace"))[0][:4]
         listed = tuple((str(app[0]), str(app[1])) for app in apps)
+        # They become parts of paths.
+        words = (str(name), str(erts_version), *(word for app in listed for word in app))
+        if not all(map(_A_NAME.fullmatch, words)):
+            raise ValueError("no names")
     except (SourceError, ValueError, IndexError, TypeError) as error:
         raise SourceError(f"{directory} holds no readable release description.",
                           "Build the release again.") from error
