@@ -245,7 +245,11 @@ def _harmless(text: bytes) -> bytes:
     """A journal whose texts can be shown: ours hold no control characters, and what somebody else has written may not
     steer a terminal, or look like what it is not."""
     records = ((line, parsed(line)) for line in text.split(b"\n"))
-    return b"\n".join(line if record is None else dump(visible_values(record)).encode() for line, record in records)
+    try:
+        return b"\n".join(line if record is None else dump(visible_values(record)).encode() for line, record in records)
+    except RecursionError:
+        raise BenchError("The journal is nested too deep to be read.", "It is none of unibeam's: ask for it again.") \
+            from None
 
 
 def _read(path: Path, lines: list[bytes], header: Mapping[str, Any]) -> tuple[list[Sample], list[str]]:
