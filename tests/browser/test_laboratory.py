@@ -17,6 +17,7 @@ HELLO = """%%unibeam build hello --port 8080
 start() -> proc_lib:start_link(?MODULE, init, []).
 init() ->
     {ok, Listen} = gen_tcp:listen(list_to_integer(os:getenv("PORT")), [binary, {active, false}, {reuseaddr, true}]),
+    timer:sleep(list_to_integer(os:getenv("PAUSE", "0"))),
     io:format("<b>listening</b>~n"),
     proc_lib:init_ack({ok, self()}),
     accept(Listen).
@@ -49,7 +50,7 @@ def serious(page: Any) -> list[str]:
 
 def test_machines_are_booted_watched_cloned_stopped_and_found_again(notebook: Any, server: Any) -> None:
     book = notebook(SETUP, HELLO, "machine = %unibeam boot hello --http /", "%unibeam ps", "%unibeam console hello",
-                    "machine.name, machine.alive", "job = %unibeam boot hello --as second --no-wait",
+                    "machine.name, machine.alive", "job = %unibeam boot hello --as second --no-wait --env PAUSE=2000",
                     "(await job).name")
     for index in (0, 1, 2):
         book.run(index)
@@ -72,6 +73,7 @@ def test_machines_are_booted_watched_cloned_stopped_and_found_again(notebook: An
     listed.locator("button[aria-label='Stop hello-2']").click()
     until(lambda: names(server) == ["hello"], what="hello-2 was not stopped")
     listed.locator("button[aria-label='Resume hello-2']").wait_for()
+    # Slow enough for its work to be shown before its machine.
     book.run(6)
     assert "'second'" in book.run(7).locator(".jp-OutputArea-output").last.inner_text()
     book.cell(6).locator(".machine", has_text="second").wait_for()

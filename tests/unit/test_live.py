@@ -19,7 +19,7 @@ from unibeam_nb.notebook import live
 from unibeam_nb.notebook.display import WIDGET_VIEW
 from unibeam_nb.notebook.live import TerminalView, View, carry_out
 from unibeam_nb.notebook.steps import SHOWN_STEPS, StepLog, steps_html, steps_text
-from unibeam_nb.notebook.widgets.work import WorkView
+from unibeam_nb.notebook.widgets.work import WorkPanel, WorkView
 from unibeam_nb.progress import StepEvent, checkpoint, note, progress, step
 
 
@@ -131,6 +131,19 @@ def test_a_notebook_gets_one_display_that_is_updated() -> None:
     assert "&lt;b&gt;Compiling" in shell.published[0]["data"]["text/html"]
     assert "<details open>" in shell.published[0]["data"]["text/html"]
     assert "<details>" in shell.published[-1]["data"]["text/html"]
+
+
+@pytest.mark.usefixtures("_soon")
+def test_the_panel_of_a_machine_takes_the_place_of_work_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of its widget: a page would hide the place when that is closed."""
+    shell, told = Publisher(), []
+    monkeypatch.setattr(WorkPanel, "close", lambda self: told.append(len(shell.published)))
+    monkeypatch.setattr(WorkView, "_made", lambda self: {WIDGET_VIEW: {"model_id": "machine"}})
+    booting = Job("boot hello", lambda: time.sleep(0.2))
+    carry_out(booting, WorkView(shell, booting, background=True))
+    assert [WIDGET_VIEW in message["data"] for message in shell.published] == [True, False, True]
+    assert told == [2]
+    assert [message["update"] for message in shell.published] == [False, True, True]
 
 
 @pytest.mark.usefixtures("_soon")

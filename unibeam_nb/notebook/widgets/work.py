@@ -54,9 +54,14 @@ class WorkView:
     def show(self, log: StepLog, now: float) -> None:
         data: dict[str, Any] = {"text/plain": steps_text(log, now), "text/html": steps_html(log, now)}
         if log.outcome:
-            self._publish(data | self._made(), first=self._panel is None)
+            made = self._made()
             if self._panel is not None:
+                # Where a widget is closed, a page hides its place, with the widget that took its place in between. So
+                # the work's own goes first, and leaves HTML.
+                self._publish(data)
                 self._panel.close()
+            if made or self._panel is None:
+                self._publish(data | made, first=self._panel is None)
         elif self._panel is None:
             self._panel = WorkPanel(self._job, log, now)
             view = {"version_major": 2, "version_minor": 0, "model_id": self._panel.model_id}
