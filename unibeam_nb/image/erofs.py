@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unibeam_nb import process, tools
+from unibeam_nb.image.formats.erofs_links import with_links
 from unibeam_nb.image.tree import Tree, write_directory
 from unibeam_nb.progress import step
 
@@ -36,3 +37,7 @@ def write(whole: Tree, path: Path, compression: str, scratch: Path) -> None:
         write_directory(whole, scratch)
         process.run([tools.find(PROGRAM), *PACKED[compression], "-T0", "-x-1", "--all-root", f"-U{UUID}", "--quiet",
                      path, scratch])
+        written = path.read_bytes()
+        with_links(image := bytearray(written))
+        if image != written:
+            path.write_bytes(image)

@@ -1,9 +1,9 @@
 """Whether the same inputs give the same bytes in two worlds that have nothing else in common.
 
-    scripts/torture.py reproducible [PRODUCT...]
+    scripts/torture.py reproducible
 
-Each world is a directory with a store, sources and temporary files of its own; scripts/artefacts.py makes everything
-that unibeam writes in one after the other. They differ in all of :data:`FACTORS` at once, and what differs then is made
+Each world is a directory with a store, sources and temporary files of its own; artefacts.py makes everything that
+unibeam writes in one after the other. They differ in all of :data:`FACTORS` at once, and what differs then is made
 again with one factor at a time, so that the table names the one to blame, the file, and the first byte.
 
 What both worlds are given is what took long to make or to fetch: kernels, the lean emulator, Debian's roots.
@@ -16,14 +16,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tortures import ROOT, Options
+from tortures.page import table, write_section
 from unibeam_nb import process
-from unibeam_nb.store import Store
+from unibeam_nb.store import Store, digest
 
-ROOT = Path(__file__).resolve().parent.parent
 GIVEN = ("kernels", "erts", "bases", "sources", "apt")
 STRANGER = 12345
 """A user id that nobody has."""
@@ -98,7 +100,7 @@ def laid_out(world: World, below: Path, store: Store, kernel: Path) -> Iterator[
 
 
 def command(world: World, home: Path, products: Sequence[str], result: Path) -> list[str | Path]:
-    """What starts scripts/artefacts.py in a world."""
+    """What starts artefacts.py in a world."""
     other = world.other
     words: list[str | Path] = ["env", "-C", home, f"TMPDIR={home / 'tmp'}", f"HOME={home}", f"PYTHONPATH={ROOT}",
                                "PYTHONDONTWRITEBYTECODE=1", f"MPLCONFIGDIR={home / 'tmp'}",
@@ -114,7 +116,7 @@ def command(world: World, home: Path, products: Sequence[str], result: Path) -> 
     if "clock" in other:
         words += ["faketime", "--exclude-monotonic", "-f", "+400d"]
     python = ROOT / ".venv" / "bin" / "python"
-    return [*words, python, ROOT / "scripts" / "artefacts.py", home, result, *products]
+    return [*words, python, Path(__file__).with_name("artefacts.py"), home, result, *products]
 
 
 def make(world: World, below: Path, store: Store, kernel: Path, products: Sequence[str]) -> Made:
@@ -133,7 +135,8 @@ def difference(first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapp
         told = sorted({str(made["error"]) for made in (first, second) if "error" in made})
         same = "error" in first and "error" in second
         return None if same else Difference("", None, f"made in one world only: {told[0]}")
-    for name in sorted({*first, *second}):
+    # What an image notes of itself differs wherever the image does, and tells less.
+    for name in sorted({*first, *second}, key=lambda name: (name.endswith(("manifest.json", "contents.json")), name)):
         if name not in first or name not in second:
             return Difference(name, None, "is there in one world only")
         one, other = first[name], second[name]
@@ -159,15 +162,14 @@ def first_byte(one: Path, other: Path, size: int = 1 << 20) -> int | None:
             at += len(left)
 
 
-def blamed(name: str, usual: Made, below: Path, store: Store, kernel: Path, lacks: Mapping[str, str]) -> list[str]:
-    """The factors of which each alone changes this product."""
-    found = []
-    for factor in FACTORS:
-        if factor in lacks:
-            continue
-        world = World(f"only {factor}", frozenset((factor,)), lacks)
-        if difference(usual[name], make(world, below, store, kernel, (name,))[name]) is not None:
-            found.append(factor)
+def blamed(apart: Sequence[str], usual: Made, below: Path, store: Store, kernel: Path,
+           lacks: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """For each of the products ``apart`` the factors that change it alone."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(apart, ())
+    for factor in FACTORS if apart else ():
+        if factor not in lacks:
+            made = make(World(f"only {factor}", frozenset((factor,)), lacks), below, store, kernel, apart)
+            found |= {name: (*found[name], factor) for name in apart if difference(usual[name], made[name]) is not None}
     return found
 
 
@@ -184,46 +186,98 @@ class Outcome:
     untried: str = ""
 
 
-def compare(store: Store, products: Sequence[str] = (), *, blame: bool = True) -> tuple[list[Outcome], dict[str, str]]:
-    """Make ``products`` (all, if none are named) in two worlds; what came of each, and the factors not tried."""
-    from unibeam_nb.store import digest
-
-    lacks = what_lacks()
-    with tempfile.TemporaryDirectory(prefix="unibeam-worlds-") as place:
+def compare(store: Store, products: Sequence[str] = (), *, lacks: Mapping[str, str] | None = None) -> list[Outcome]:
+    """Make ``products`` (all, if none are named) in two worlds that differ in all factors but those in ``lacks``; what
+    came of each."""
+    lacks = what_lacks() if lacks is None else lacks
+    with tempfile.TemporaryDirectory(prefix="unibeam-worlds-", ignore_cleanup_errors=True) as place:
         below = Path(place)
         kernel = below / "osv.elf"
         process.run([ROOT / "tests" / "integration" / "stand_in" / "build.sh", kernel])
         usual = make(World("usual", lacks=lacks), below, store, kernel, products)
         other = make(World("other", frozenset(FACTORS) - lacks.keys(), lacks), below, store, kernel, products)
-        outcomes = []
-        for name, files in usual.items():
-            apart = difference(files, other[name])
-            if "error" in files:
-                outcomes.append(Outcome(name, 0, "", apart, untried=str(files["error"])))
-                continue
-            whole = digest({file: told["sha256"] for file, told in files.items()})
-            guilty = tuple(blamed(name, usual, below, store, kernel, lacks)) if apart and blame else ()
-            outcomes.append(Outcome(name, sum(told["sha256"] != "directory" for told in files.values()), whole, apart,
-                                    guilty))
-        return outcomes, lacks
+        parted = {name: apart for name in usual if (apart := difference(usual[name], other[name])) is not None}
+        guilty = blamed(tuple(parted), usual, below, store, kernel, lacks)
+        return [_outcome(name, files, parted.get(name), guilty.get(name, ())) for name, files in usual.items()]
+
+
+def _outcome(name: str, files: Mapping[str, Any], apart: Difference | None, guilty: tuple[str, ...]) -> Outcome:
+    if "error" in files:
+        return Outcome(name, 0, "", apart, guilty, str(files["error"]))
+    told = {file: each["sha256"] for file, each in files.items()}
+    return Outcome(name, sum(each != "directory" for each in told.values()), digest(told), apart, guilty)
 
 
 def rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
     """The table: product, files, digest, what came out."""
     for made in outcomes:
-        if made.untried:
-            yield made.product, "", "", f"not tried: {made.untried}"
-        elif made.difference is None:
-            yield made.product, str(made.files), f"`{made.sha256[:16]}`", "the same"
-        else:
+        if made.difference is not None:
             apart = made.difference
             where = f"byte {apart.offset}" if apart.offset is not None else apart.why
-            by = f" ({', '.join(made.blamed)})" if made.blamed else ""
-            yield made.product, str(made.files), f"`{made.sha256[:16]}`", f"**differs**: {apart.file}, {where}{by}"
+            by = f"; because of {' or '.join(made.blamed)} alone" if made.blamed else ""
+            told = f"**differs**: `{apart.file}`, {where}{by}"
+        else:
+            told = f"not tried: {made.untried}" if made.untried else "the same"
+        yield made.product, str(made.files or ""), f"`{made.sha256[:16]}`" if made.sha256 else "", told
 
 
-if __name__ == "__main__":
-    import sys
+EXPECTED = {
+    "data disk": "a disk that a machine writes to, with an identity of its own: no artefact, and not promised",
+    "mix project with its path": "its code asks the compiler where its source lies, and projects are compiled below "
+                                 "the user's temporary directory",
+}
+"""What may differ, and why."""
 
-    for row in rows(compare(Store.default(), sys.argv[1:])[0]):
-        print(" | ".join(row))
+
+def run(options: Options) -> bool:
+    """Everything in two worlds, and the section of RELIABILITY.md; whether all but :data:`EXPECTED` was the same."""
+    from tortures.artefacts import ARMS
+
+    prepare(Store.default(), ARMS)
+    lacks = what_lacks()
+    outcomes = compare(Store.default(), lacks=lacks)
+    report(outcomes, lacks)
+    return all(made.difference is None for made in outcomes if made.product not in EXPECTED)
+
+
+def prepare(store: Store, arms: Sequence[str]) -> None:
+    """Make what the worlds are given, where the store has it not yet: kernels, an emulator, Debian's roots."""
+    from unibeam_nb.arms import Arm
+    from unibeam_nb.errors import UnibeamError
+    from unibeam_nb.lab import Lab
+
+    lab = Lab(store)
+    build = lab.build("reproducible", text=SMALLEST, target="release")
+    for arm in arms:
+        with suppress(UnibeamError):  # What cannot be had here is told as not tried.
+            lab.image(build, Arm.parse(arm))
+
+
+SMALLEST = "-module(reproducible). -export([start/0]). start() -> ok."
+
+
+def report(outcomes: Sequence[Outcome], lacks: Mapping[str, str]) -> None:
+    """Print what came out, and write it to the section."""
+    for row in rows(outcomes):
+        print("    " + " | ".join(filter(None, row)), flush=True)
+    same = sum(made.difference is None and not made.untried for made in outcomes)
+    tried = [factor for factor in FACTORS if factor not in lacks]
+    write_section("Reproducible", "\n\n".join([
+        f"{same} of {len(outcomes)} kinds of artefact came out the same, byte for byte, in two worlds that differ in "
+        f"{', '.join(tried)}, all at once (`scripts/torture.py reproducible`). A digest is that of all its files.",
+        WORLDS, *[f"Not varied here: {factor}, because {why}." for factor, why in lacks.items()],
+        table(("made", "files", "digest", "in the other world"), list(rows(outcomes))),
+        "May differ:\n\n" + "\n".join(f"- {name}: {why}." for name, why in EXPECTED.items())]))
+
+
+WORLDS = """| | one world | the other |
+|---|---|---|
+| user | root | a user id that nobody has |
+| time zone, clock | UTC, now | Pacific/Kiritimati (UTC+14), 400 days later |
+| locale | C.UTF-8 | tr_TR.UTF-8 |
+| umask, hash seed | 022, 0 | 077, 4242 |
+| file order | the file system's | reversed by disorderfs, which also tells no kinds of files |
+| path | short | longer, with a space; store, sources and temporary files |
+| processors | one | all |
+
+Both get the same kernels, lean emulator and Debian roots, which take minutes to make or fetch, and the same sources."""

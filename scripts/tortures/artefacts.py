@@ -1,11 +1,11 @@
 """What the reproducibility check makes in one world: every artefact that unibeam writes, and its sha256.
 
-    scripts/artefacts.py DIRECTORY RESULT.json [PRODUCT...]
+    scripts/tortures/artefacts.py DIRECTORY RESULT.json [PRODUCT...]
 
-DIRECTORY is the world's own: its store, an OSv kernel (osv.elf), the sources it builds from, what it
-writes. RESULT.json tells for each product
-the files it is made of, each with its path and sha256. Two worlds are compared by scripts/reproducible.py, which starts
-this program as another user, under another clock, and so on; here is nothing that knows about that.
+DIRECTORY is the world's own: its store, an OSv kernel (osv.elf), the sources it builds from, what it writes.
+RESULT.json tells for each product the files it is made of, each with its path and sha256. Two worlds are compared by
+reproducible.py beside this file, which starts this program as another user, under another clock, and so on; here is
+nothing that knows about that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unibeam_nb.image.emit import CONFIGURATIONS
 from unibeam_nb.lab import Build, Lab
 from unibeam_nb.store import Store, digest_file, walk
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 HELLO = """-module(hello).
 -export([start/0]).
@@ -54,10 +54,13 @@ MIX = {
     "mix.exs": "defmodule Shop.MixProject do\n  use Mix.Project\n  def project, do: [app: :shop, version: \"0.1.0\", "
                "deps: []]\n  def application, do: [extra_applications: [:logger], mod: {Shop, []}]\nend\n",
     "lib/shop.ex": "defmodule Shop do\n  use Application\n  def start(_, _), do: Supervisor.start_link([], "
-                   "strategy: :one_for_one)\n  def where, do: __ENV__.file |> Path.basename()\nend\n",
+                   "strategy: :one_for_one)\nend\n",
     "lib/shop/price.ex": "defmodule Shop.Price do\n  defprotocol Of do\n    def of(x)\n  end\n"
                          "  defimpl Of, for: Integer do\n    def of(x), do: x\n  end\nend\n",
     "config/config.exs": "import Config\nconfig :shop, b: 1, a: 2\n"}
+
+ASKING = MIX | {"lib/shop/where.ex": "defmodule Shop.Where do\n  def file, do: __ENV__.file\nend\n"}
+"""A program that asks the compiler where its source is has the answer in its code."""
 
 USER_DATA = b"#cloud-config\nhostname: web.example.org\n"
 
@@ -103,7 +106,7 @@ class World:
         yield self._cell("greet", GREET).release.path.parent
 
     def project(self, files: dict[str, str], name: str) -> Iterator[Path]:
-        """A project written anew, its files in the order given or, every other time, in the other one."""
+        """The release of a project that is written here."""
         place = self.sources / name
         for path, text in files.items():
             (place / path).parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +128,17 @@ class World:
         seed.write(self.out / "seed.iso", USER_DATA, "web")
         yield self.out / "seed.iso"
 
+    def data(self) -> Iterator[Path]:
+        """An empty data disk, which is a machine's own and carries an identity of its own."""
+        from unibeam_nb.machine import data
+
+        yield data.provide(self.lab.store, str(self.out / "data.ext4"), "hello")
+
+    def bills(self) -> Iterator[Path]:
+        self._cell("hello", HELLO)
+        for on in ("linux", "oci+slim", "disk+bios", "release"):
+            yield self.lab.sbom("hello", on=on).save(self.out / f"{on}.cdx.json")
+
     def exported(self) -> Iterator[Path]:
         """What is shared of an experiment: charts, the report, and files that other programs read."""
         from unibeam_nb.analysis.report import save_charts
@@ -141,7 +155,9 @@ def products(world: World) -> dict[str, Callable[[], Iterator[Path]]]:
         arm.partition("@")[0] if arm != "linux@uml" else "linux (uml)": lambda arm=arm: world.image(arm)  # type: ignore
         for arm in ARMS}
     made |= {"Elixir cell": world.cell, "rebar3 project": lambda: world.project(REBAR3, "web"),
-             "mix project": lambda: world.project(MIX, "shop"), "cloud-init seed": world.seed}
+             "mix project": lambda: world.project(MIX, "shop"),
+             "mix project with its path": lambda: world.project(ASKING, "asking"), "cloud-init seed": world.seed,
+             "data disk": world.data, "bill of materials": world.bills}
     made |= {kind: lambda kind=kind: world.emitted(kind) for kind in (*DISKS, "xl", "libvirt")}  # type: ignore
     made["firecracker"] = lambda: world.emitted("firecracker", "linux+tiny+initramfs@qemu")
     made |= {"charts, report, exports": world.exported}
