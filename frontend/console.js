@@ -189,7 +189,7 @@ function makeView(model, store, el) {
     button("Copy", "Copy the selection, or everything in view", () => copy(term, (text) => (state.textContent = text))), reader);
 
   let lines = 0;
-  const skipped = store.start();
+  let skipped = store.next === null ? null : store.start(); // null until the first bytes say where they begin
   const tell = () => {
     const buffer = term.buffer.normal;
     const above = Math.max(0, lines - (buffer.baseY + buffer.cursorY));
@@ -230,6 +230,7 @@ function makeView(model, store, el) {
   };
   const view = {
     write: (bytes) => {
+      skipped ??= store.next - bytes.length;
       lines += count(bytes);
       pending.push(bytes);
       behind += bytes.length;
