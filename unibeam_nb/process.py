@@ -75,9 +75,16 @@ def spawn(argv: Sequence[str | Path], *, stdout: IO[Any] | int = subprocess.DEVN
         command = local[words[0]][words[1:]]
     except Exception as error:  # plumbum.CommandNotFound, which lists the whole PATH
         raise ToolMissing(f"{words[0]} is not on this host.", "Run 'unibeam doctor' to see what is missing.") from error
-    child: subprocess.Popen[bytes] = subprocess.Popen(
-        command.formulate(), stdout=stdout, stderr=stderr, stdin=stdin, cwd=cwd, start_new_session=True,
-        env=dict(env or {}) if clean_env else environment(env), pass_fds=passes)
+    try:
+        child: subprocess.Popen[bytes] = subprocess.Popen(
+            command.formulate(), stdout=stdout, stderr=stderr, stdin=stdin, cwd=cwd, start_new_session=True,
+            env=dict(env or {}) if clean_env else environment(env), pass_fds=passes)
+    except FileNotFoundError as error:
+        if cwd is not None and not Path(cwd).is_dir():
+            raise
+        # It was there a moment ago, or what its first line names is not.
+        raise ToolMissing(f"{words[0]} cannot be started: it, or what interprets it, is not there.",
+                          "Run 'unibeam doctor' to see what is missing.") from error
     return child
 
 

@@ -180,6 +180,13 @@ def read_record(kind: type[T], path: Path) -> T:
         raise UnibeamError(f"{path} is damaged ({error}).", f"Remove {path.parent}, and it is made anew.") from None
 
 
+def refuse_full(where: Path) -> None:
+    """Raise OSError, as a write would (:func:`disk_errors`), where not a byte fits on the disk any more."""
+    facts = os.statvfs(where)
+    if facts.f_blocks and not (facts.f_bfree if os.geteuid() == 0 else facts.f_bavail):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(where))
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small file's contents in one step, private to the user."""
     path.parent.mkdir(parents=True, exist_ok=True)

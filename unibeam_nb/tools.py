@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +107,16 @@ def find(command: str) -> Path:
         purpose = f", which is needed for {tool.purpose}" if tool else ""
         raise ToolMissing(f"{command} is not on this host{purpose}.", f"Install it: {install_command(command)}")
     return path
+
+
+@contextmanager
+def needing(command: str) -> Iterator[None]:
+    """Look at the file of ``command`` inside. Raises ToolMissing, as :func:`find` does, where it vanishes meanwhile."""
+    try:
+        yield
+    except FileNotFoundError:
+        find(command)
+        raise
 
 
 @lru_cache(maxsize=64)

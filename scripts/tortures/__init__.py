@@ -16,6 +16,10 @@ SEED = 20260
 """The seed of every section unless told otherwise, so that two runs do the same."""
 
 
+SHARED = ("kernels", "sources", "erts", "erts-sources", "apt", "bases")
+"""Kinds of cache entries that take minutes to make, and are taken from the user's own cache."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), and the number of

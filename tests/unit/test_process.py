@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from unibeam_nb import process
+from unibeam_nb import process, tools
 from unibeam_nb.errors import Cancelled, ProgramFailed, ProgramTimeout, ToolMissing
 from unibeam_nb.progress import listening
 
@@ -53,6 +53,26 @@ def test_a_program_that_does_not_exist_is_named() -> None:
         process.run(["no-such-program-here"])
     assert str(caught.value) == ("no-such-program-here is not on this host.\n"
                                  "  Hint: Run 'unibeam doctor' to see what is missing.")
+
+
+def test_a_program_without_its_interpreter_is_one_sentence(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    with pytest.raises(ToolMissing) as caught:
+        process.run([script])
+    assert str(caught.value) == (f"{script} cannot be started: it, or what interprets it, is not there.\n"
+                                 "  Hint: Run 'unibeam doctor' to see what is missing.")
+
+
+def test_a_program_that_vanishes_while_it_is_looked_at_is_one_that_is_missing(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="no-such-tool is not on this host"), tools.needing("no-such-tool"):
+        (tmp_path / "no-such-tool").stat()
+    monkeypatch.setenv("PATH", "/bin")
+    with pytest.raises(FileNotFoundError), tools.needing("ls"):
+        (tmp_path / "something else").stat()
 
 
 def test_the_users_environment_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:

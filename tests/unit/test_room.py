@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine.room import MIB, Room, refuse_too_little, room_of
+from unibeam_nb.machine.room import MIB, Room, refuse_more_than_there_is, refuse_too_little, room_of
 from unibeam_nb.model import Image, Launch, Part
 
 IMAGE = Image("hello", "linux", "", Path(), "k", "s", "r", 0, 0,
@@ -48,3 +48,11 @@ def test_an_image_on_a_disk_is_refused_for_its_kernel_alone(tmp_path: Path) -> N
 
 def test_other_images_are_none_of_this() -> None:
     refuse_too_little(replace(IMAGE, target="oci", files=(("layout", "layout"),)), 1)
+
+
+def test_a_virtual_machine_that_the_host_cannot_hold_is_refused_with_what_it_can() -> None:
+    refuse_more_than_there_is("web", 256, 256 << 20)
+    with pytest.raises(MachineError) as caught:
+        refuse_more_than_there_is("web", 4096, 1000 << 20)
+    assert str(caught.value) == ("web may come to take 4096 MB, and this host has 1000 MB left.\n"
+                                 "  Hint: Stop another machine, or give it less: --mem 496.")

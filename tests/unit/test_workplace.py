@@ -10,7 +10,7 @@ import pytest
 
 from unibeam_nb.errors import Cancelled
 from unibeam_nb.progress import listening
-from unibeam_nb.release.workplace import build_directory
+from unibeam_nb.release.workplace import build_directory, sweep_builds
 
 ONE, OTHER = "0" * 40, "0" * 8 + "1" * 32
 
@@ -67,3 +67,20 @@ def test_waiting_for_another_build_can_be_stopped() -> None:
     stop.set()
     with build_directory(ONE), listening(cancelled=stop), pytest.raises(Cancelled), build_directory(ONE):
         raise AssertionError("taken twice")
+
+
+def test_what_a_killed_build_left_goes_with_the_next_build_of_anything_and_with_cleaning() -> None:
+    with build_directory(ONE) as place:
+        base = place.parent
+    for tidy in (sweep_builds, _build_another):
+        (base / "left" / "half").mkdir(parents=True)
+        with build_directory(ONE) as place:
+            (base / "left" / "half").mkdir(parents=True, exist_ok=True)
+            tidy()
+            assert not (base / "left").exists()
+            assert place.is_dir(), "what is in use stays"
+
+
+def _build_another() -> None:
+    with build_directory(OTHER):
+        pass

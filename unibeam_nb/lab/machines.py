@@ -134,6 +134,19 @@ class Running(Builds):
         with step(f"{'Resuming' if RESUME in arm.extras else 'Booting'} {chosen} as {arm}"):
             return boot_machine(self.store, image, arm.runner, dataclasses.replace(options, ports=ports), name=chosen)
 
+    def clones(self, name: str | Machine, copies: int, machine_name: str | None = None) -> Machines:
+        """So many more machines like the one called ``name`` (:meth:`clone`), of which all are up or none is.
+
+        Raises MachineError, with the number that would fit, where this host has no memory for them.
+        """
+        from unibeam_nb.lab.copies import booted
+        from unibeam_nb.machine import memory
+
+        if machine_name is not None:
+            raise UsageError("Several copies cannot have one name.", "Leave out --as, or --copies.")
+        source = self.machine(name) if isinstance(name, str) else name
+        return Machines(tuple(booted(source.name, copies, lambda: self.clone(source), memory.available)), self.store)
+
     def ps(self) -> Machines:
         """The machines that run."""
         from unibeam_nb.machine import machines

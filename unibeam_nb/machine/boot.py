@@ -15,7 +15,22 @@ from typing import IO
 from unibeam_nb import process
 from unibeam_nb.arms import RESTORE, RESUME, RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError, PortInUse, UsageError
-from unibeam_nb.machine import children, data, diagnose, door, ports, proc, registry, room, seed, snapshot, xen
+from unibeam_nb.machine import (
+    children,
+    data,
+    diagnose,
+    door,
+    memory,
+    ports,
+    proc,
+    registry,
+    ring,
+    room,
+    seed,
+    snapshot,
+    ways,
+    xen,
+)
 from unibeam_nb.machine.accelerator import prove_accelerator
 from unibeam_nb.machine.available import refuse
 from unibeam_nb.machine.console import Console, Follower, plain
@@ -35,7 +50,7 @@ from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.runners import RUNNERS
 from unibeam_nb.model import ASKS, ICOUNT, READY, Image, Mark
 from unibeam_nb.progress import checkpoint, progress, step, tell_machine, tell_mark
-from unibeam_nb.store import Store, disk_errors
+from unibeam_nb.store import Store, disk_errors, refuse_full
 
 ATTEMPTS = 3
 """A port that was free when it was chosen may be taken a moment later: then choose again."""
@@ -69,6 +84,8 @@ def boot(store: Store, image: Image, runner: str, options: BootOptions = BootOpt
     _refuse_manners(arm, options)
     if runner == "qemu":
         room.refuse_too_little(image, options.mem_mb)
+    if runner in RUNNERS_OF["linux"] and RESUME not in arm.extras:  # Copies share most of theirs.
+        room.refuse_more_than_there_is(name or image.name, options.mem_mb, memory.available())
     verb = "Resuming" if RESUME in arm.extras else "Booting"
     with disk_errors(store.state), step(f"{verb} {name or image.name} on {runner}"):
         recover(store)
@@ -235,6 +252,7 @@ def _start(seat: Seat, record: Record) -> Machine:
         if seat.options.until == "http" and (probe := seat.options.probe):
             prober = Prober(probe, _host_port(seat, probe.port), seat.address)
         output = stack.enter_context((seat.directory / start.output).open("wb"))
+        ring.keep_short(registry.root(seat.store))
         checkpoint()
         spawned = time.monotonic()
         fed = start.fed or (seat.options.shell and seat.arm.runner != "qemu")
@@ -337,6 +355,8 @@ class Watch:
             if time.monotonic() >= deadline:
                 raise self._failure(ended=False)
             checkpoint()
+            ring.trim(self.seat.directory / CONSOLE)
+            refuse_full(self.seat.directory)  # What is written there is lost, marks too.
             patience = min(0.1, max(deadline - time.monotonic(), 0.0))
             if self.prober is not None and self.prober.answered is not None:
                 wake, patience = [], min(patience, 0.01)
@@ -344,7 +364,10 @@ class Watch:
 
     def _read(self) -> None:
         arrived = time.monotonic()
-        for mark in self.reader.feed(self.follower.read(), arrived):
+        self._heard(self.follower.read(), arrived)
+
+    def _heard(self, data: bytes, arrived: float) -> None:
+        for mark in self.reader.feed(data, arrived):
             if mark.name == ASKS:
                 self._tell()
                 continue
@@ -376,28 +399,15 @@ class Watch:
             ends = time.monotonic() + 2.0
             while self.child.poll() is None and time.monotonic() < ends:
                 self.follower.wait(0.05)
-            self._read()
+            self._heard(self.follower.read_all(), time.monotonic())
         seat, options = self.seat, self.seat.options
         own = seat.directory / OUTPUT
         return diagnose.explain(Evidence(
             seat.name, seat.arm.runner, options.until, options.deadline, options.mem_mb,
-            image_mb=-(-seat.image.unpacked_bytes // (1 << 20)), limited=_limited(seat), ended=ended,
-            code=self.child.poll(), inner=code_of(self.reader.values),
+            image_mb=-(-seat.image.unpacked_bytes // (1 << 20)), limited=ways.limited(seat.store, seat.arm),
+            ended=ended, code=self.child.poll(), inner=code_of(self.reader.values),
             console=Console(seat.directory / CONSOLE).lines(),
-            vmm=plain(own.read_bytes()).splitlines() if own.exists() else [], marks=self.marks(),
+            vmm=plain(ring.kept(own)).splitlines(), marks=self.marks(),
             osv=seat.image.platform == OSV,
             resumed=RESTORE in seat.arm.options or (seat.snapshot is not None and seat.snapshot.state is not None),
             left_out=frozenset(seat.image.left_out), closed=seat.arm.runner in SLIRP and not seat.outgoing))
-
-
-def _limited(seat: Seat) -> bool:
-    """Whether the machine's memory was limited: not on the bare host, nor where cgroups do not work."""
-    from unibeam_nb import tools
-    from unibeam_nb.machine import ways
-
-    if seat.arm.runner == "docker":
-        return True
-    if seat.arm.target == "oci":
-        way = ways.remembered(seat.store, tools.find(seat.arm.runner))
-        return way is not None and way.cgroups
-    return seat.arm.runner in RUNNERS_OF["linux"]

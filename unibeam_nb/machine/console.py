@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from unibeam_nb.machine import ring
+
 # Escape sequences as ECMA-48 writes them: CSI ... final byte; OSC, DCS, SOS, PM and APC up to their terminator; then
 # two- and three-byte ones. The lengths are bounded so that an unfinished sequence cannot swallow a console.
 _SEQUENCE = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]"
@@ -30,6 +32,13 @@ def plain(data: bytes) -> str:
     return _CONTROL.sub("\ufffd", re.sub(r"\r+\n", "\n", text).replace("\r", "\n"))
 
 
+CHUNK = 1 << 18
+"""Bytes that are read at once of what a machine writes."""
+
+LONGEST = 1 << 16
+"""Bytes of a line that is not yet at its end which are waited for."""
+
+
 @dataclass
 class Console:
     """The console of the machine ``name``, kept in ``path``. After a machine was removed its text stays readable here.
@@ -44,13 +53,12 @@ class Console:
     _kept: bytes | None = field(default=None, repr=False)
 
     def raw(self) -> bytes:
-        """Everything the machine wrote, byte for byte."""
-        if self._kept is not None:
-            return self._kept
-        return self.path.read_bytes() if self.path.exists() else b""
+        """What the machine wrote, byte for byte; of a console that has grown long its first and last bytes
+        (:mod:`.ring`)."""
+        return ring.kept(self.path) if self._kept is None else self._kept
 
     def text(self) -> str:
-        """Everything the machine wrote, made safe by :func:`plain`."""
+        """What the machine wrote, made safe by :func:`plain`."""
         return plain(self.raw())
 
     def lines(self) -> list[str]:
@@ -70,7 +78,7 @@ class Console:
                 running = self.alive()
                 data = rest + follower.read()
                 # A sequence or a character may be cut in two by the read: hold the unfinished line back.
-                cut = data.rfind(b"\n") + 1 if running else len(data)
+                cut = data.rfind(b"\n") + 1 if running and len(data) < LONGEST else len(data)
                 rest = data[cut:]
                 if data[:cut]:
                     yield plain(data[:cut])
@@ -93,6 +101,7 @@ class Follower:
         self._notify = INotify()
         self._notify.add_watch(str(path.parent), flags.MODIFY | flags.CREATE)
         self._offset = 0
+        self._more = False
 
     def __enter__(self) -> Follower:
         return self
@@ -102,19 +111,27 @@ class Follower:
         self._notify.close()
 
     def read(self) -> bytes:
-        """What was written since the last call; empty when nothing was."""
+        """What was written since the last call, at most :data:`CHUNK` bytes; empty when nothing was. What has been
+        trimmed meanwhile is left out."""
         try:
             with self._path.open("rb") as stream:
-                stream.seek(self._offset)
-                data = stream.read()
+                self._offset, data = ring.piece(stream.fileno(), self._offset, CHUNK)
         except FileNotFoundError:
             return b""
         self._offset += len(data)
+        self._more = len(data) == CHUNK
+        return data
+
+    def read_all(self) -> bytes:
+        """Everything that was written since the last call, where no more is to come; the last bytes, if it is much."""
+        data = self.read()
+        while self._more:
+            data = data[-CHUNK:] + self.read()
         return data
 
     def wait(self, timeout: float, *others: int) -> bool:
         """Wait at most ``timeout`` seconds for more, or for one of the file descriptors ``others`` to be readable."""
-        ready, _, _ = select.select([self._notify.fileno(), *others], [], [], max(timeout, 0.0))
+        ready, _, _ = select.select([self._notify.fileno(), *others], [], [], 0.0 if self._more else max(timeout, 0.0))
         if self._notify.fileno() in ready:
             self._notify.read(timeout=0)
         return bool(ready)

@@ -7,7 +7,19 @@ from pathlib import Path
 
 from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.errors import MachineError
-from unibeam_nb.machine import cgroup, children, farewell, firecracker, keyboard, qemu, registry, strays, uml, ways
+from unibeam_nb.machine import (
+    cgroup,
+    children,
+    farewell,
+    firecracker,
+    keyboard,
+    qemu,
+    registry,
+    ring,
+    strays,
+    uml,
+    ways,
+)
 from unibeam_nb.machine.cgroup import Usage
 from unibeam_nb.machine.console import Console
 from unibeam_nb.machine.marks import MarkReader, code_of, times_told, with_kernel
@@ -18,6 +30,7 @@ from unibeam_nb.machine.runners import runner_of
 from unibeam_nb.model import AGAIN, FALLBACK, Mark, Memory
 from unibeam_nb.process import sweep_places
 from unibeam_nb.progress import note, shielded
+from unibeam_nb.release.workplace import sweep_builds
 from unibeam_nb.store import Store
 
 
@@ -277,7 +290,8 @@ def clean(store: Store) -> list[str]:
     """
     from unibeam_nb.machine import docker, podman
 
-    lines = [f"Removed {path}, which a process that was killed had left." for path in (*sweep_places(), *store.sweep())]
+    lines = [f"Removed {path}, which a process that was killed had left."
+             for path in (*sweep_places(), *sweep_builds(), *store.sweep())]
     for machine in machines(store):
         was = "Stopped" if machine.alive else "Removed the remains of"
         machine.stop()
@@ -288,5 +302,6 @@ def clean(store: Store) -> list[str]:
                 registry.forget(directory)
                 lines.append(f"Removed the unreadable remains of {directory.name}.")
         if not registry.directories(store):
+            ring.end_keeper(registry.root(store))
             lines += (*podman.clean(store), *docker.clean(store))
     return lines

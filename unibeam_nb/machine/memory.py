@@ -40,6 +40,12 @@ def pss(processes: Iterable[ProcessId]) -> int:
     return sum(of_rollup(_read(process, "smaps_rollup")) for process in processes)
 
 
+def available() -> int:
+    """Bytes of the host's memory that are free or freed at once (``/proc/meminfo``, proc_meminfo(5))."""
+    lines = (PROC / "meminfo").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+
+
 def unshareable(processes: Iterable[ProcessId]) -> int:
     """The bytes that one more of these processes would take: the pages that they have written to. All others are
     those of a file, which a second process maps too.

@@ -35,6 +35,9 @@ from unibeam_nb.private import private
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest, write_atomically
 
+LONGEST = 46
+"""Characters of a directory in which podman accepts its ``run``: 50 with that."""
+
 
 def places(store: Store) -> Places:
     """Where our podman keeps things, made if they are not there.
@@ -63,7 +66,9 @@ def run_directory(home: Path) -> Path:
         signs = " and ".join(map(repr, odd))
         raise MachineError(f"No container engine can keep images in {home}: its path has {signs} in it.",
                            "Set UNIBEAM_HOME to another folder, or use a runner such as crun.")
-    path = Path(tempfile.gettempdir()) / f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
+    name = f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
+    usual = Path(tempfile.gettempdir()) / name
+    path = usual if len(str(usual)) < LONGEST else Path("/tmp") / name
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     status = path.lstat()

@@ -62,5 +62,14 @@ def refuse_too_little(image: Image, mem_mb: int) -> None:
                        f"Give it more: --mem {room.enough}.")
 
 
+def refuse_more_than_there_is(name: str, mem_mb: int, available: int) -> None:
+    """Raise MachineError, with the number that would do, for a virtual machine with more memory than the host has left
+    (``available`` bytes)."""
+    left = available // MIB
+    if mem_mb > left:
+        raise MachineError(f"{name} may come to take {mem_mb} MB, and this host has {left} MB left.",
+                           f"Stop another machine, or give it less: --mem {max(left // 2 // ROUND * ROUND, ROUND)}.")
+
+
 def _mib(size: int) -> int:
     return -(-size // MIB)

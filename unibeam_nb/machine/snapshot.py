@@ -167,8 +167,9 @@ async def _receive(listener: socket.socket) -> bytes:
 
 def _qemu() -> str:
     program = tools.find(PROGRAM)
-    status = program.stat()
-    return f"{tools.version(PROGRAM)} ({_program_sha256(program, status.st_size, status.st_mtime_ns)[:12]})"
+    with tools.needing(PROGRAM):
+        status = program.stat()
+        return f"{tools.version(PROGRAM)} ({_program_sha256(program, status.st_size, status.st_mtime_ns)[:12]})"
 
 
 @lru_cache(maxsize=4)

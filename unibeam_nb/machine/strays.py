@@ -8,19 +8,28 @@ QEMU, User-mode Linux, an engine and its monitor, and the program itself.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 
 from unibeam_nb.machine import proc
 from unibeam_nb.machine.proc import PROC, ProcessId
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.ways import container_name
+from unibeam_nb.model import NONCE_VARIABLE
 
 PATIENCE = 3.0
+
+_ID, _NONCE = re.compile("[0-9a-f]{8}"), re.compile("[0-9a-f]{16}")
+"""What ids and nonces look like (registry.py, marks.py)."""
 
 
 def of(record: Record) -> list[ProcessId]:
     """The processes of this user that belong to a machine, this one and those above it left out."""
-    signs = (record.nonce.encode(), container_name(record.id).encode())
+    # A record is only a file: what it says must not be able to mean everybody's processes.
+    if not _ID.fullmatch(record.id) or not _NONCE.fullmatch(record.nonce):
+        return []
+    signs = (f"{NONCE_VARIABLE}={record.nonce}", f"unibeam.nonce={record.nonce}", f"serial=unibeam:{record.nonce}",
+             container_name(record.id))
     spared = proc.untouchable()
     found = []
     for entry in PROC.iterdir():
@@ -29,7 +38,7 @@ def of(record: Record) -> list[ProcessId]:
             known = proc.identify(int(entry.name))
             with contextlib.suppress(OSError):
                 told = (entry / "cmdline").read_bytes() + b"\0" + (entry / "environ").read_bytes()
-                if known is not None and any(sign in told for sign in signs):
+                if known is not None and any(sign.encode() in told for sign in signs):
                     found.append(known)
     return found
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from unibeam_nb.arms import RUNNERS_OF, Arm
 from unibeam_nb.errors import MachineError
 from unibeam_nb.jsonable import from_json, loads, to_json
 from unibeam_nb.machine.proc import boot_id
@@ -82,12 +83,27 @@ def remembered(store: Store, runtime: Path) -> Way | None:
         return None
 
 
+def limited(store: Store, arm: Arm) -> bool:
+    """Whether the memory of a machine on this arm is limited: not on the bare host, nor where cgroups do not work."""
+    from unibeam_nb import tools
+
+    if arm.runner == "docker":
+        return True
+    if arm.target == "oci":
+        way = remembered(store, tools.find(arm.runner))
+        return way is not None and way.cgroups
+    return arm.runner in RUNNERS_OF["linux"]
+
+
 def _file(store: Store, runtime: Path) -> Path:
     return store.directory("hosts") / f"{runtime.name}.json"
 
 
 def _identity(runtime: Path) -> list[object]:
-    return [boot_id(), str(runtime), runtime.stat().st_mtime_ns, os.geteuid()]
+    from unibeam_nb import tools
+
+    with tools.needing(runtime.name):
+        return [boot_id(), str(runtime), runtime.stat().st_mtime_ns, os.geteuid()]
 
 
 def private_mounts(commands: Iterable[str]) -> tuple[str, ...]:

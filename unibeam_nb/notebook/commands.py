@@ -322,8 +322,10 @@ CONSOLE = Command(
 
 CLONE = Command(
     "clone", "boot another machine like one that runs: a copy of its snapshot where it is a linux machine on qemu",
-    (_MACHINE,), (Option(("--as",), "what to call the new machine", "NAME"), *_WAIT),
-    examples=("clone hello", "clone hello --as second"))
+    (_MACHINE,), (Option(("--as",), "what to call the new machine", "NAME"),
+                  Option(("--copies",), "how many of them; refused where they do not fit into memory", "N", "count"),
+                  *_WAIT),
+    examples=("clone hello", "clone hello --as second", "clone hello --copies 8"))
 
 DASHBOARD = Command(
     "dashboard", "a form for an experiment that runs it and charts it live; or watch one that runs, wherever it runs",

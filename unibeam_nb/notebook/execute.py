@@ -392,7 +392,9 @@ _ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
     "share": _share,
     "ps": lambda lab, given: lab.ps(),
     "logs": _logs,
-    "clone": lambda lab, given: lab.clone(given.required("machine"), machine_name=given.text("as")),
+    "clone": lambda lab, given: (
+        lab.clone(given.required("machine"), machine_name=given.text("as")) if given.value("copies") is None
+        else lab.clones(given.required("machine"), given.value("copies"), given.text("as"))),
     "dashboard": _dashboard,
     "console": lambda lab, given: lab.machine(given.required("machine")).console,
     "eval": _eval,

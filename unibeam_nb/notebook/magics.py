@@ -88,7 +88,7 @@ class UnibeamMagics(Magics):
             Dashboard(self.shell, result).show()
             return None
         if request.command in ("boot", "clone") and not request.help:
-            self._booted.append(result)
+            self._booted += [result] if request.values.get("copies") is None else list(result)
         return result
 
     def show_booted(self, ran: Any) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unibeam_nb.errors import UnibeamError
-from unibeam_nb.held import remove_tree
+from unibeam_nb.held import remove_tree, sweep
 from unibeam_nb.progress import checkpoint
 from unibeam_nb.store import disk_errors
 
@@ -29,6 +29,7 @@ def build_directory(key: str) -> Iterator[Path]:
     Two processes that build the same thing take turns.
     """
     base = _base()
+    sweep(base)
     with disk_errors(base):
         work = base / key[:32]
         handle = _taken(work)
@@ -42,6 +43,11 @@ def build_directory(key: str) -> Iterator[Path]:
         finally:
             remove_tree(work)
             os.close(handle)
+
+
+def sweep_builds() -> list[Path]:
+    """Remove what builds whose process was killed have left."""
+    return sweep(_base())
 
 
 def _taken(work: Path) -> int:

@@ -39,10 +39,12 @@ GATHER = 0.02
 
 @dataclass
 class _Page:
-    """Where a page is: the offset it has been sent up to, and the bytes it may still be sent."""
+    """Where a page is: the offset it has been sent up to, the bytes it may still be sent, and how many of those it
+    would have been sent were not kept: its offsets do not count them."""
 
     offset: int
     credit: int
+    skipped: int = 0
 
 
 class ConsoleWidget(anywidget.AnyWidget):
@@ -73,7 +75,8 @@ class ConsoleWidget(anywidget.AnyWidget):
             if do == "read":
                 start, credit = content.get("from"), int(content.get("credit", 0))
                 offset = int(start) if start is not None else max(self._size() - REPLAY, 0)
-                self._pages[page] = _Page(max(offset, 0), credit)
+                known = self._pages.get(page)
+                self._pages[page] = _Page(max(offset, 0), credit, known.skipped if known else 0)
             elif do == "more" and page in self._pages:
                 self._pages[page].credit += int(content.get("credit", 0))
         if do == "type" and self.console.write is not None:
@@ -120,8 +123,9 @@ class ConsoleWidget(anywidget.AnyWidget):
         due = []
         with self._lock:
             for page, at in self._pages.items():
-                data = self._read(at.offset, min(CHUNK, at.credit))
+                start, data = self._read(at.offset + at.skipped, min(CHUNK, at.credit))
                 if data:
+                    at.skipped = start - at.offset
                     due.append((page, at.offset, data))
                     at.offset += len(data)
                     at.credit -= len(data)
@@ -140,8 +144,11 @@ class ConsoleWidget(anywidget.AnyWidget):
         handle = self._open()
         return os.fstat(handle).st_size if handle is not None else len(self.console.raw())
 
-    def _read(self, offset: int, count: int) -> bytes:
+    def _read(self, offset: int, count: int) -> tuple[int, bytes]:
+        from unibeam_nb.machine import ring
+
         if count <= 0:
-            return b""
+            return offset, b""
         handle = self._open()
-        return os.pread(handle, count, offset) if handle is not None else self.console.raw()[offset:offset + count]
+        return (offset, self.console.raw()[offset:offset + count]) if handle is None else \
+            ring.piece(handle, offset, count)

@@ -1,0 +1,77 @@
+"""A slice of `make torture`: six interruptions of six kinds, and a machine that prints more than is kept of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unibeam_nb.errors import MachineError
+from unibeam_nb.lab import Lab
+from unibeam_nb.machine import ring
+
+ROOT = Path(__file__).parents[2]
+
+SEED = 4005
+"""Its first six cases: an experiment on a full disk, a machine's booter gets SIGTERM, a container's SIGINT, a compiler
+is killed, a tool prints garbage, and a notebook's kernel is killed while it measures."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the mounts that these cases need")
+@pytest.mark.serial
+def test_six_interruptions_lose_nothing_and_leave_nothing(lab: Lab) -> None:
+    script = ROOT / "scripts" / "torture.py"
+    done = subprocess.run([sys.executable, script, "faults", "--seed", str(SEED), "--count", "6"],
+                          capture_output=True, text=True, check=False, timeout=580,
+                          env=os.environ | {"UNIBEAM_HOME": str(lab.store.cache.parent)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"6 interruptions of 63 kinds, seed {SEED}: 0 did not hold" in done.stdout
+    for what in ("SIGINT 1", "SIGKILL 1", "SIGTERM 1", "full disk 1", "killed tool 1", "tool garbage 1"):
+        assert what in done.stdout
+
+
+FLOOD = """
+-module(flood).
+-export([start/0]).
+start() ->
+    Piece = binary:copy(<<"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\\n">>, 1024),
+    spawn(fun() -> [io:put_chars(Piece) || _ <- lists:seq(1, 256)], io:put_chars("that was all\\n") end),
+    ok.
+"""
+
+
+def test_a_machine_that_prints_a_lot_fills_neither_memory_nor_disk(lab: Lab) -> None:
+    lab.build("flood", text=FLOOD, target="release")
+    machine = lab.boot("flood", arm="release@process")
+    try:
+        most = 0
+        for text in machine.console.follow(timeout=120):
+            most = max(most, machine.console.path.stat().st_blocks * 512)
+            if "that was all" in text:
+                break
+        assert machine.console.path.stat().st_size >= 256 << 16
+        assert len(machine.console.text()) < ring.HEAD + ring.RING + 200
+        assert "bytes of the console between are not kept]" in machine.console.text()
+        assert machine.console.tail(1) == ["that was all"]
+        assert machine.marks["app"].at > 0
+    finally:
+        machine.stop()
+    assert len(machine.console.raw()) < ring.HEAD + ring.RING + 200
+
+
+def test_copies_of_a_machine_are_all_up_or_refused_with_the_number_that_would_fit(lab: Lab) -> None:
+    lab.build("flood", text=FLOOD, target="release")
+    first = lab.boot("flood", arm="release@process")
+    try:
+        copies = lab.clones(first, 2)
+        assert [machine.alive for machine in copies] == [True, True]
+        for machine in copies:
+            machine.stop()
+        with pytest.raises(MachineError, match=r"1000000 copies of flood need about .*\n  Hint: About \d+ would fit"):
+            lab.clones(first, 1_000_000)
+        assert [machine.id for machine in lab.ps() if machine.alive and machine.name.startswith("flood")] == [first.id]
+    finally:
+        first.stop()

@@ -1,0 +1,149 @@
+"""A console's file with an upper limit: its beginning, where the marks of the boot are, and its newest bytes.
+
+Whoever writes it (QEMU, an engine, the program itself) knows of no limit. So what lies between the beginning and the
+newest bytes is given back to the file system, as a hole: offsets stay what they were, nobody who writes or follows the
+file has to be told, and it occupies no more than :data:`HEAD` and :data:`RING` and what arrives between two looks.
+
+Machines outlive who booted them, so a process of their own looks after all consoles of a store
+(:func:`keep_short`): this file, run by a Python without anything else, which ends when there are no machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+HEAD, RING = 1 << 18, 1 << 20
+"""Bytes that are kept of a console: its first ones and its last ones."""
+
+SLACK = 1 << 20
+"""Bytes beyond those that a file has on the disk before it is trimmed."""
+
+FILES = ("console.log", "vmm.log")
+KEEPER = ".keeper"
+"""In the directory of all machines: held by whoever keeps their consoles short, and its pid."""
+
+EVERY, HURRIED, LINGERS = 0.5, 0.02, 20.0
+"""Seconds between two looks, the same while a machine prints a lot, and after which a keeper without machines ends."""
+
+BLOCK = 1 << 16
+KEEP_SIZE, PUNCH_HOLE = 1, 2
+"""What linux/falloc.h calls FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE."""
+
+LEFT_OUT = "\n[{} bytes of the console between are not kept]\n"
+
+
+@lru_cache(maxsize=1)
+def _fallocate() -> ctypes._NamedFuncPointer:
+    function = ctypes.CDLL(None, use_errno=True).fallocate
+    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return function
+
+
+def trim(path: Path) -> bool:
+    """Give back what of a console's file is neither its beginning nor its newest bytes; whether there was any."""
+    try:
+        status = path.stat()
+        if status.st_blocks * 512 <= HEAD + RING + SLACK:
+            return False
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        until = (status.st_size - RING) // BLOCK * BLOCK
+        if until <= HEAD:
+            return False
+        return not _fallocate()(handle, KEEP_SIZE | PUNCH_HOLE, HEAD, until - HEAD)
+    finally:
+        os.close(handle)
+
+
+def kept(path: Path) -> bytes:
+    """What is kept of a console, with a line that says how much is not; empty where there is no file."""
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size <= HEAD + RING:
+                return stream.read(HEAD + RING)
+            head = stream.read(HEAD)
+            stream.seek(size - RING)
+            return head + LEFT_OUT.format(size - HEAD - RING).encode() + stream.read(RING)
+    except FileNotFoundError:
+        return b""
+
+
+def piece(handle: int, offset: int, count: int) -> tuple[int, bytes]:
+    """At most ``count`` bytes from ``offset`` on, and where they begin: behind the hole, where that is one."""
+    try:
+        start = os.lseek(handle, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # Behind the end.
+            raise
+        return offset, b""
+    return start, os.pread(handle, count, start)
+
+
+def keep_short(machines: Path) -> None:
+    """Have a process keep the consoles below ``machines`` short from now on, unless there is one."""
+    from unibeam_nb import process
+
+    if _keeper_held(machines):
+        return
+    # Adopted, so that it is no zombie of ours when it ends.
+    from unibeam_nb.machine import children
+
+    children.adopt(process.spawn((sys.executable, "-I", "-S", __file__, str(machines)), cwd=Path("/")))
+
+
+def _keeper_held(machines: Path) -> bool:
+    handle = os.open(machines / KEEPER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def end_keeper(machines: Path) -> None:
+    """End the process that keeps the consoles short: no machine is left."""
+    from unibeam_nb.machine import children, proc
+
+    with contextlib.suppress(OSError, ValueError):
+        if _keeper_held(machines):
+            keeper = proc.identify(int((machines / KEEPER).read_text()))
+            if keeper is not None and str(machines) in proc.command_line(keeper):
+                proc.end([keeper], grace=0.0, reap=lambda: children.reap(keeper.pid))
+
+
+def keep(machines: Path) -> None:
+    """Trim the consoles below ``machines`` until there has been none for a while."""
+    with (machines / KEEPER).open("r+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        held.truncate()
+        held.write(str(os.getpid()))
+        held.flush()
+        last = time.monotonic()
+        while time.monotonic() < last + LINGERS and machines.is_dir():
+            trimmed = False
+            for path in machines.iterdir():
+                if path.is_dir():
+                    last = time.monotonic()
+                    trimmed |= sum(trim(path / name) for name in FILES) > 0
+            time.sleep(HURRIED if trimmed else EVERY)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(OSError):
+        keep(Path(sys.argv[1]))
