@@ -89,11 +89,13 @@ def spawn(argv: Sequence[str | Path], *, stdout: IO[Any] | int = subprocess.DEVN
 
 
 def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
-        input: bytes | None = None, timeout: float = 600, check: bool = True) -> Completed:
+        input: bytes | None = None, timeout: float = 600, check: bool = True,
+        makes: Sequence[Path] = ()) -> Completed:
     """Run a program to its end.
 
-    Raises ProgramFailed when it exits non-zero and ``check`` holds, ProgramTimeout after ``timeout``
-    seconds, Cancelled when the user stopped the work; in the last two cases, and on Ctrl-C, everything
+    ``makes`` are the files that it is to leave.
+    Raises ProgramFailed when it exits non-zero and ``check`` holds, or has not made one of those, ProgramTimeout after
+    ``timeout`` seconds, Cancelled when the user stopped the work; in the last two cases, and on Ctrl-C, everything
     the program started has been stopped. Its temporary files are in a directory of its own, which is gone afterwards.
     Where this process is killed meanwhile, the next one that runs a program ends this one and removes its files.
     """
@@ -127,6 +129,10 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
         raise ProgramFailed(f"{Path(words[0]).name} failed with exit status {code}.",
                             f"The command was: {shlex.join(words)}", tail,
                             argv=words, code=code, output=done.stdout + done.stderr)
+    for path in makes:
+        if not path.is_file() or not path.stat().st_size:
+            raise ProgramFailed(f"{Path(words[0]).name} made no {path.name}, and reported no failure.",
+                                f"The command was: {shlex.join(words)}", argv=words, output=done.stdout + done.stderr)
     return done
 
 

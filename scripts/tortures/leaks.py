@@ -54,7 +54,15 @@ def _mounts() -> list[str]:
 
 
 def _cgroups() -> list[str]:
-    return [str(path) for pattern in ("unibeam-*", "*/unibeam-*") for path in CGROUPS.glob(pattern)]
+    return [str(path) for pattern in ("unibeam-*", "*/unibeam-*") for path in CGROUPS.glob(pattern)
+            if not _others(path)]
+
+
+def _others(cgroup: Path) -> bool:
+    """Whether a control group has processes of other PID namespaces, which are told as 0: it is not of this case."""
+    with contextlib.suppress(OSError):
+        return any("0" in procs.read_text().split() for procs in cgroup.rglob("cgroup.procs"))
+    return False
 
 
 def left(before: Traces, store: Store, temporary: Path, *, keeps: frozenset[str] = frozenset(),

@@ -55,6 +55,15 @@ def test_a_program_that_does_not_exist_is_named() -> None:
                                  "  Hint: Run 'unibeam doctor' to see what is missing.")
 
 
+def test_a_program_that_makes_nothing_and_reports_no_failure_is_not_believed(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    for script in ("true", f": > {made}"):
+        with pytest.raises(ProgramFailed) as caught:
+            process.run(sh(script), makes=(made,))
+        assert caught.value.message == "sh made no made, and reported no failure."
+    process.run(sh(f"echo x > {made}"), makes=(made,))
+
+
 def test_a_program_without_its_interpreter_is_one_sentence(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/no/such/interpreter\n")

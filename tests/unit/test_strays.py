@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import subprocess
 import time
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from unibeam_nb import process
-from unibeam_nb.machine import machines, proc, registry, strays
+from unibeam_nb.machine import machines, proc, registry, strays, ways
 from unibeam_nb.machine.machine import recover
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.registry import Record
@@ -75,3 +76,13 @@ def test_a_record_cannot_mean_everybodys_processes(
     record = dataclasses.replace(enter(fresh_store, nonce), **changes)  # type: ignore[arg-type]
     assert strays.of(record) == []
     assert psutil.pid_exists(stray.pid)
+
+
+@pytest.mark.skipif(not os.access(ways.CGROUPS / "pids", os.W_OK), reason="no control group can be made here")
+def test_control_groups_of_a_container_that_was_never_up_go_with_the_machine(fresh_store: Store, nonce: str) -> None:
+    record = enter(fresh_store, nonce, arm="oci+scratch@crun")
+    made = [ways.CGROUPS / "pids" / name for name in (ways.container_name(record.id), ways.trial_name(record.id))]
+    for directory in made:
+        (directory / "below").mkdir(parents=True)
+    machines(fresh_store)[0].stop()
+    assert [directory for directory in made if directory.exists()] == []

@@ -36,7 +36,7 @@ def write(whole: Tree, path: Path, compression: str, scratch: Path) -> None:
     with step("Packing the root"):
         write_directory(whole, scratch)
         process.run([tools.find(PROGRAM), *PACKED[compression], "-T0", "-x-1", "--all-root", f"-U{UUID}", "--quiet",
-                     path, scratch])
+                     path, scratch], makes=(path,))
         written = path.read_bytes()
         with_links(image := bytearray(written))
         if image != written:

@@ -33,7 +33,7 @@ def compiled_init(store: Store) -> Path:
             # Compiled from copies under fixed names, so that no path of this host gets in.
             for name in (*SOURCES, *HEADERS):
                 (place / name).write_bytes((GUEST / name).read_bytes())
-            process.run([compiler, *FLAGS, "-o", "init", *SOURCES], cwd=place)
+            process.run([compiler, *FLAGS, "-o", "init", *SOURCES], cwd=place, makes=(place / "init",))
 
     entry, _ = store.build("init", key, make)
     return entry / "init"

@@ -136,7 +136,8 @@ def compiled_shim(store: Store) -> Path:
     def make(place: Path) -> None:
         with step("Compiling the library for OSv"):
             (place / "osv_shim.c").write_bytes(SHIM_SOURCE.read_bytes())
-            process.run([compiler, *SHIM_FLAGS, "-o", "libunibeam_osv.so", "osv_shim.c"], cwd=place)
+            process.run([compiler, *SHIM_FLAGS, "-o", "libunibeam_osv.so", "osv_shim.c"], cwd=place,
+                        makes=(place / "libunibeam_osv.so",))
 
     return store.build("osv-shims", key, make)[0] / "libunibeam_osv.so"
 

@@ -236,8 +236,9 @@ class Machine:
             if not gone:
                 raise MachineError(f"{self.name} (process {process.pid}) does not end.",
                                    f"Try it by hand: kill -9 {process.pid}")
-        else:
-            ways.remove_cgroup(ways.container_name(self.id), patience=0.0)
+        if self.arm.startswith("oci"):  # Whoever was killed in between has removed neither.
+            for name in (ways.container_name(self.id), ways.trial_name(self.id)):
+                ways.remove_cgroup(name)
         self.console.keep()
         code, self._record = self.exit_code, dataclasses.replace(self._record, ready=True)
         self._code = code

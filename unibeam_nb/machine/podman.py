@@ -32,7 +32,7 @@ from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.ways import Way, container_name
 from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
 from unibeam_nb.private import private
-from unibeam_nb.progress import step
+from unibeam_nb.progress import shielded, step
 from unibeam_nb.store import Store, digest, write_atomically
 
 LONGEST = 46
@@ -114,12 +114,15 @@ def prepare(seat: Seat) -> Start:
     reference = load(seat.store, seat.image)
 
     def attempt(way: Way) -> str | None:
-        trial = f"{container_name(seat.id)}-trial"
+        trial = ways.trial_name(seat.id)
         words = podman_arguments.run(reference, trial, owner(seat.store), (launch.argv()[0], "+V"), launch.env(),
                                      cgroups=way.cgroups, mem_mb=64)
-        done = process.run(command(seat.store, way, words), env=env, timeout=60, check=False)
-        process.run(command(seat.store, way, podman_arguments.remove(trial)), env=env, timeout=60, check=False)
-        ways.remove_cgroup(trial)
+        try:
+            done = process.run(command(seat.store, way, words), env=env, timeout=60, check=False)
+        finally:
+            with shielded():
+                process.run(command(seat.store, way, podman_arguments.remove(trial)), env=env, timeout=60, check=False)
+                ways.remove_cgroup(trial)
         return None if done.code == 0 else (done.stderr.strip() or f"exit status {done.code}").splitlines()[-1]
 
     way = ways.settle(seat.store, program, ways.candidates(copies=False), attempt)

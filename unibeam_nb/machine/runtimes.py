@@ -71,13 +71,15 @@ class Runtime:
 
     def way(self, seat: Seat) -> Way:
         """How this runtime works on this host, tried out with the seat's image where that is not known yet."""
-        launch, trial = seat.image.launch, f"{container_name(seat.id)}-trial"
+        launch, trial = seat.image.launch, ways.trial_name(seat.id)
 
         def attempt(way: Way) -> str | None:
             with seat.store.scratch() as scratch:
                 fill_bundle(scratch, seat.image, way, trial, (launch.argv()[0], "+V"), launch.env(), 64)
-                done = process.run(self.words(way, ("run", trial)), cwd=scratch, timeout=30, check=False)
-                ways.remove_cgroup(trial)
+                try:
+                    done = process.run(self.words(way, ("run", trial)), cwd=scratch, timeout=30, check=False)
+                finally:
+                    ways.remove_cgroup(trial)
             return None if done.code == 0 else (done.stderr.strip() or f"exit status {done.code}").splitlines()[-1]
 
         return ways.settle(seat.store, tools.find(self.program), ways.candidates(copies=True), attempt)

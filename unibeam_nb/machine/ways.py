@@ -30,6 +30,11 @@ def container_name(machine_id: str) -> str:
     return f"unibeam-{machine_id}"
 
 
+def trial_name(machine_id: str) -> str:
+    """What the container is called by which a way to run that of a machine is tried out."""
+    return f"{container_name(machine_id)}-trial"
+
+
 CGROUPS = Path("/sys/fs/cgroup")
 UNIFIED = CGROUPS / "unified"
 

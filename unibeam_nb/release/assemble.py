@@ -147,7 +147,8 @@ def make_boot(store: Store, root: Path, otp: Otp, name: str, version: str, apps:
         copy_file(directory / f"{name}.rel", place / f"{name}.rel")
         with step("Making the boot script"):
             try:
-                process.run([otp.root / "bin" / "escript", program, place / f"{name}.rel", *ebins], timeout=120)
+                process.run([otp.root / "bin" / "escript", program, place / f"{name}.rel", *ebins], timeout=120,
+                            makes=(place / f"{name}.boot",))
             except ProgramFailed as error:
                 raise SourceError("The applications do not fit together.", "systools says why.",
                                   error.details) from error

@@ -48,6 +48,9 @@ def compile_units(units: Sequence[Unit], language: str, work: Path, shown: str) 
     for line in lines:
         note(line)
     compiled = [read_beam(path.read_bytes()) for path in sorted(out.glob("*.beam"))]
+    if len(compiled) < (sum(name.endswith(".erl") for name in names) if language == "erlang" else 1):
+        raise CompileError(f"{Path(argv[0]).name} made no module of {shown}, and reported no failure.",
+                           "Run 'unibeam doctor' to see what this host has.", lines[:MAX_LINES])
     return {beam.module: beam for beam in compiled}
 
 
@@ -88,7 +91,7 @@ def compile_guest(sources: Sequence[str], ebin: Path, options: Sequence[str], ta
     """Compile modules of ours into ``ebin``, stripped. Raises CompileError where this host's Erlang cannot."""
     try:
         process.run([tools.find("erlc"), "+deterministic", *options, "-o", ebin, *(GUEST / name for name in sources)],
-                    timeout=120)
+                    timeout=120, makes=[ebin / f"{Path(name).stem}.beam" for name in sources])
     except UnibeamError as error:
         raise CompileError("The guest agent does not compile with this host's Erlang.",
                            f"Use an OTP release nearer to the release's own ({target_release}).",

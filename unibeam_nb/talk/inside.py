@@ -24,7 +24,8 @@ def compiled(store: Store, otp: Otp, name: str, target: str) -> Path:
 
     def make(place: Path) -> None:
         try:
-            process.run([tools.find("erlc"), "+deterministic", *options, "-o", place, source], timeout=120)
+            process.run([tools.find("erlc"), "+deterministic", *options, "-o", place, source], timeout=120,
+                        makes=(place / f"{name}.beam",))
         except UnibeamError as error:
             raise CompileError(f"{name} does not compile with this host's Erlang.",
                                f"Use an OTP release nearer to the machine's own ({target}).", error.details) from error
