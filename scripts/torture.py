@@ -20,17 +20,18 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of what is random (default: {SEED})")
     parser.add_argument("--count", type=int, help="how many cases of each section (default: as RELIABILITY.md has it)")
-    parser.add_argument("--only", type=int, metavar="K", help="repeat case K of the one section named")
+    parser.add_argument("--only", type=int, nargs="+", metavar="K", default=[],
+                        help="repeat these cases of the one section named")
     given = parser.parse_args()
     if unknown := [name for name in given.sections if name not in SECTIONS]:
         parser.error(f"there is no section {unknown[0]}")
-    if given.only is not None and len(given.sections) != 1:
+    if given.only and len(given.sections) != 1:
         parser.error("--only repeats a case of one section: name it")
     failed = []
     for name in given.sections or SECTIONS:
         print(f"==> {name}: {SECTIONS[name]} (seed {given.seed})", flush=True)
         began = time.monotonic()
-        if not section(name).run(Options(given.seed, given.count, given.only)):
+        if not section(name).run(Options(given.seed, given.count, tuple(given.only))):
             failed.append(name)
         print(f"    {time.monotonic() - began:.0f} s", flush=True)
     print(f"Did not hold: {', '.join(failed)}." if failed else "Everything held.")

@@ -22,12 +22,12 @@ SHARED = ("kernels", "sources", "erts", "erts-sources", "apt", "bases")
 
 @dataclass(frozen=True)
 class Options:
-    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), and the number of
-    the one case to repeat (None: all)."""
+    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), and the numbers
+    of the cases to repeat (none: all)."""
 
     seed: int = SEED
     count: int | None = None
-    only: int | None = None
+    only: tuple[int, ...] = ()
 
 
 class Section(Protocol):

@@ -30,7 +30,7 @@ def run(options: Options) -> bool:
     if os.geteuid() != 0:
         print("    Not run: only root can make the mounts that these cases need.")
         return True
-    numbers = [options.only] if options.only is not None else list(range(options.count or COUNT))
+    numbers = list(options.only or range(options.count or COUNT))
     results = interrupt(options.seed, numbers)
     return report(results, options.seed, len(numbers))
 

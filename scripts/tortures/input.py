@@ -22,7 +22,7 @@ def run(options: Options) -> bool:
     """Give every target its share of the inputs. ``only`` is the number of one target, in the order in which they are
     listed. What is found is kept in tests/fuzz/findings, where the unit tests take it up."""
     os.environ["UNIBEAM_HOME"] = "/nonexistent"  # Nothing here may look at what the user has.
-    names = list(TARGETS) if options.only is None else [list(TARGETS)[options.only]]
+    names = [list(TARGETS)[number] for number in options.only] or list(TARGETS)
     if wanted := os.environ.get("FUZZ_TARGETS"):
         names = wanted.split(",")
     heads = "".join(f"{head:>{width}}" for head, width in HEADS)

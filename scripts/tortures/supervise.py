@@ -29,7 +29,7 @@ from tortures.works import NAME  # noqa: E402
 from unibeam_nb.bench.journal import load_experiment  # noqa: E402
 from unibeam_nb.errors import UnibeamError  # noqa: E402
 from unibeam_nb.lab import Lab  # noqa: E402
-from unibeam_nb.machine import registry  # noqa: E402
+from unibeam_nb.machine import registry, ways  # noqa: E402
 from unibeam_nb.store import Store  # noqa: E402
 
 ENDS = 90.0
@@ -375,6 +375,9 @@ def tidy(bench: Bench, place: Path) -> None:
             with contextlib.suppress(OSError):
                 os.kill(int(entry.name), signal.SIGKILL)
     time.sleep(0.05)
+    for record, _ in registry.records(store_of(bench.home)):
+        for name in (ways.container_name(record.id), ways.trial_name(record.id)):
+            ways.remove_cgroup(name)
     subprocess.run(["umount", "-l", str(place / "disk")], check=False, capture_output=True)
     shutil.rmtree(bench.home / "state/machines", ignore_errors=True)
     shutil.rmtree(place, ignore_errors=True)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,15 @@ def work(what: str) -> None:
         lab.bench(toml=PLAN, experiment=NAME)
     else:
         machine = lab.boot(NAME, arm=RUNNERS[what], deadline=40)
-        # What a copy printed before it became one is on another console.
-        if not machine.alive or (what != "resume" and "ready" not in machine.console.text()):
-            raise AssertionError(f"{machine!r} is not what was asked for: {machine.console.text()}")
-        machine.stop()
+        try:
+            ends = time.monotonic() + 10
+            # What a copy printed before it became one is on another console.
+            while what != "resume" and "ready" not in machine.console.text() and time.monotonic() < ends:
+                time.sleep(0.02)
+            if not machine.alive or time.monotonic() > ends:
+                raise AssertionError(f"{machine!r} is not what was asked for: {machine.console.text()}")
+        finally:
+            machine.stop()
 
 
 def main() -> int:

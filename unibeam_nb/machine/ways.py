@@ -129,7 +129,7 @@ COVER = f"mount -t tmpfs -o size=64k,mode=755 cover {UNIFIED}"
 the same; unmounting the tree instead would leave those on the host."""
 
 
-def remove_cgroup(name: str, patience: float = 1.0) -> None:
+def remove_cgroup(name: str, patience: float = 5.0) -> None:
     """Remove the empty cgroup ``name`` with those below it, in every hierarchy: runtimes leave some behind when
     they fail. One that still holds processes after ``patience`` seconds stays: the kernel takes a moment to let go of
     those that have ended."""
