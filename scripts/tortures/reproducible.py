@@ -38,11 +38,13 @@ FACTORS = ("user", "time zone", "clock", "locale", "umask", "hash seed", "file o
 
 @dataclass(frozen=True)
 class World:
-    """Which of :data:`FACTORS` are not the usual ones, and what of them this host cannot do."""
+    """Which of :data:`FACTORS` are not the usual ones, and what of them this host cannot do; what of a store it is
+    ``given``."""
 
     name: str
     other: frozenset[str] = frozenset()
     lacks: Mapping[str, str] = field(default_factory=dict)
+    given: tuple[str, ...] = GIVEN
 
 
 Made = dict[str, dict[str, dict[str, str]]]
@@ -78,7 +80,7 @@ def laid_out(world: World, below: Path, store: Store, kernel: Path) -> Iterator[
     real = below / ("a/rather/deep/path with a space" if "path" in world.other else "plain") / world.name
     (real / "store" / "cache").mkdir(parents=True)
     (real / "tmp").mkdir()
-    for kind in GIVEN:
+    for kind in world.given:
         if (store.cache / kind).is_dir():
             shutil.copytree(store.cache / kind, real / "store" / "cache" / kind, symlinks=True)
     shutil.copyfile(kernel, real / "osv.elf")
@@ -186,18 +188,19 @@ class Outcome:
     untried: str = ""
 
 
-def compare(store: Store, products: Sequence[str] = (), *, lacks: Mapping[str, str] | None = None) -> list[Outcome]:
-    """Make ``products`` (all, if none are named) in two worlds that differ in all factors but those in ``lacks``; what
-    came of each."""
+def compare(store: Store, products: Sequence[str] = (), *, lacks: Mapping[str, str] | None = None,
+            given: tuple[str, ...] = GIVEN) -> list[Outcome]:
+    """Make ``products`` (all, if none are named) in two worlds that differ in all factors but those in ``lacks`` and
+    are ``given`` these parts of ``store``; what came of each."""
     lacks = what_lacks() if lacks is None else lacks
     with tempfile.TemporaryDirectory(prefix="unibeam-worlds-", ignore_cleanup_errors=True) as place:
         below = Path(place)
         kernel = below / "osv.elf"
         process.run([ROOT / "tests" / "integration" / "stand_in" / "build.sh", kernel])
-        usual = make(World("usual", lacks=lacks), below, store, kernel, products)
-        other = make(World("other", frozenset(FACTORS) - lacks.keys(), lacks), below, store, kernel, products)
+        usual = make(World("usual", lacks=lacks, given=given), below, store, kernel, products)
+        other = make(World("other", frozenset(FACTORS) - lacks.keys(), lacks, given), below, store, kernel, products)
         parted = {name: apart for name in usual if (apart := difference(usual[name], other[name])) is not None}
-        guilty = blamed(tuple(parted), usual, below, store, kernel, lacks)
+        guilty = blamed([name for name in parted if name not in EXPECTED], usual, below, store, kernel, lacks)
         return [_outcome(name, files, parted.get(name), guilty.get(name, ())) for name, files in usual.items()]
 
 
