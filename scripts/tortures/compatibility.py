@@ -209,6 +209,12 @@ def run(options: Options) -> bool:
         for row in group():
             rows.append(row)
             print("    " + " | ".join(filter(None, row)), flush=True)
+    report(rows)
+    return not any("failed" in row[3] for row in rows)
+
+
+def report(rows: Sequence[Row]) -> None:
+    """Write the rows to their section."""
     others = list(offered())
     write_section("Compatibility", "\n\n".join([
         "Each row is a version that a host had, and what came of the tests that need it (`scripts/torture.py "
@@ -217,4 +223,3 @@ def run(options: Options) -> bool:
         f"Not tried, though the distribution offers them in place of what is installed: {'; '.join(others)}."
         if others else "The distribution offers no other versions.",
         "Not tried: versions that would have to be compiled."]))
-    return not any("failed" in row[3] for row in rows)
