@@ -129,6 +129,9 @@ def test_a_kernel_is_compiled_once_and_knows_what_it_is(fresh_store: Store, tmp_
     assert [e.title for e in events if e.kind == "begin"] == []
     assert [kernel.name for kernel in Lab(fresh_store).kernels()] == ["tiny-size"]
     assert tiny.build_tiny(fresh_store, "size", ("smp",)).processors is None
+    own = tiny.build_tiny(fresh_store, "size", ("CONFIG_SMP=y",))
+    assert own.name.startswith("tiny-size+")
+    assert tiny.tiny_from_name(fresh_store, own.name) == own
 
 
 def test_a_kernel_that_does_not_compile_leaves_the_compilers_words_and_nothing_else(

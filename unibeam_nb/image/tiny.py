@@ -13,7 +13,7 @@ from pathlib import Path
 from unibeam_nb.errors import UsageError
 from unibeam_nb.image import kbuild, kconfig, linux_source, vmlinux
 from unibeam_nb.image.kconfig import Setting
-from unibeam_nb.image.kernels import KIND, Kernel, load_kernel
+from unibeam_nb.image.kernels import KIND, Kernel, known_kernels, load_kernel
 from unibeam_nb.jsonable import dump
 from unibeam_nb.progress import note, step
 from unibeam_nb.store import Store, digest, digest_file
@@ -75,11 +75,14 @@ def name_of(optimise: str, extras: Iterable[str]) -> str:
 
 
 def tiny_from_name(store: Store, name: str) -> Kernel:
-    """The tiny kernel called ``name``. Raises UsageError for options it does not know."""
+    """The tiny kernel called ``name``: one that was compiled with settings of its own, whose name does not say which
+    (:func:`name_of`), or else the one with these options. Raises UsageError for options it does not know."""
     found = _NAME.fullmatch(name)
     if found is None:
         raise UsageError(f"{name!r} is not the name of a tiny kernel.", "Write tiny, tiny-size or tiny+ipv6+block.")
-    return build_tiny(store, found[1] or "boot", tuple(found[2].split("+")[1:]))
+    extras = tuple(found[2].split("+")[1:])
+    own = [kernel for kernel in known_kernels(store) if kernel.name == name] if set(extras) - set(OPTIONS) else []
+    return own[-1] if own else build_tiny(store, found[1] or "boot", extras)
 
 
 def settings_of(optimise: str, extras: Iterable[str]) -> tuple[Setting, ...]:
