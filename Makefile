@@ -7,7 +7,7 @@ export VENV
 # Work without these is short; the tests that may share a host run on this many workers.
 WORKERS ?= 2
 
-.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels xen browser bench torture clean
+.PHONY: help demo test lab setup unit integration notebooks notebooks-sync binder kernels xen browser bench torture audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make xen     boot images on a Xen host under emulation, also one whose kernel make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
 	@echo "make torture faults, load and hostile input for an hour or so (RELIABILITY.md; one part: make torture ARGS=faults)"
+	@echo "make audit   ask the Python advisory database about what is installed (needs a network)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
 
 setup:
@@ -88,6 +89,9 @@ bench: setup
 # Interruptions, load and bad input, far more of them than make test has time for.
 torture: setup
 	@$(BIN)/python scripts/torture.py $(ARGS)
+
+audit: setup
+	@$(BIN)/python scripts/audit.py
 
 clean:
 	@[ ! -x $(BIN)/unibeam ] || $(BIN)/unibeam clean

@@ -18,7 +18,7 @@ from unibeam_nb.errors import BenchError
 from unibeam_nb.progress import checkpoint, note, progress
 
 # Not tempfile.gettempdir(): TMPDIR differs between users and even between shells of one.
-LOCK_PATH = Path("/tmp/unibeam")  # nosec B108: a directory that is only opened, never written to
+LOCK_PATH = Path("/tmp/unibeam")  # nosec B108 # only opened, never written to
 
 POLL_SECONDS = 0.5
 
@@ -56,7 +56,7 @@ def _taken(path: Path) -> int | None:
     try:
         if os.fstat(handle).st_uid == os.geteuid():
             # Whatever the umask was when it was made: everybody may open it, and only we may write to it.
-            os.fchmod(handle, 0o755)
+            os.fchmod(handle, 0o755)  # nosec B103 # nobody else may write
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)

@@ -47,8 +47,8 @@ def config(argv: Sequence[str], env: Mapping[str, str], *, root: str, hostname: 
         "mounts": [
             _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
             _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-            _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
-            _mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777"),
+            _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # nosec B108 # inside
+            _mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777"),  # nosec B108 # inside
             _mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")],
         "linux": linux,
         "annotations": dict(annotations or {})}

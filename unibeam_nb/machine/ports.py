@@ -47,7 +47,7 @@ def is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind(("0.0.0.0", port))  # nosec B104 # to learn whether it is free
             # Linux lets two sockets with SO_REUSEADDR bind the same port; only one may listen.
             probe.listen(1)
         except PermissionError:
@@ -62,7 +62,7 @@ def any_free(taken: Iterable[int] = ()) -> int:
     avoided = set(taken)
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind(("0.0.0.0", 0))
+            probe.bind(("0.0.0.0", 0))  # nosec B104 # to learn which one is free
             port = int(probe.getsockname()[1])
         if port not in avoided:
             return port
