@@ -68,7 +68,7 @@ def run_directory(home: Path) -> Path:
                            "Set UNIBEAM_HOME to another folder, or use a runner such as crun.")
     name = f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
     usual = Path(tempfile.gettempdir()) / name
-    path = usual if len(str(usual)) < LONGEST else Path("/tmp") / name
+    path = usual if len(str(usual)) < LONGEST else Path("/tmp") / name  # nosec B108 # refused below unless private
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     status = path.lstat()
