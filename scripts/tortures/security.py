@@ -81,8 +81,9 @@ REMOVALS = (
 
 
 def run(options: Options) -> bool:
-    """Take every defence away, one at a time; ``only`` is the number of one, ``count`` how many from the first."""
-    chosen = [(number, one) for number, one in enumerate(REMOVALS) if options.only in (None, number)][:options.count]
+    """Take every defence away, one at a time; ``only`` are the numbers of some, ``count`` how many from the first."""
+    numbers = options.only or range(len(REMOVALS))
+    chosen = [(number, REMOVALS[number]) for number in numbers][:options.count]
     with tempfile.TemporaryDirectory(prefix="unibeam-removal-") as place:
         whole = sorted({one.test for _, one in chosen})
         missed = [f"{test} fails with every defence in its place" for test in whole if not passes(ROOT, [test])]
