@@ -39,7 +39,7 @@ class Section(Protocol):
 
 SECTIONS: dict[str, str] = {
     "faults": "200 seeded interruptions of builds, boots, experiments and notebooks: nothing lost, nothing left",
-    "input": "1,100,000 hostile inputs for every reader: own errors only, a second and 256 MB at most",
+    "input": "1,050,000 hostile inputs for every reader: own errors only, a second and 256 MB at most",
     "security": "every defence of docs/security.md taken away in turn: the test that shows it fails",
     "load": "500 machines one after another, 32 at once, and a guest that prints 1 GB: nothing grows",
     "reproducible": "every artefact made twice, in worlds that have nothing but the sources in common: the same bytes",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import resource
+import struct
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz import runner
 from tests.fuzz.mutate import Mutator
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS, guest
+from unibeam_nb.errors import ArchiveError
+from unibeam_nb.image.formats import cpio, rofs
+from unibeam_nb.release.archive import unpack
 
 SEED = 20260
 SLICE = 60
@@ -37,3 +48,82 @@ def test_the_same_seed_makes_the_same_inputs() -> None:
     first, again = Mutator(TARGETS["term"]), Mutator(TARGETS["term"])
     assert [first.input(SEED, index) for index in range(50)] == [again.input(SEED, index) for index in range(50)]
     assert first.input(SEED, 1) != first.input(SEED + 1, 1)
+
+
+def test_whatever_is_not_an_error_of_ours_is_a_fault() -> None:
+    def read(data: bytes) -> None:
+        if data == b"slow":
+            while True:
+                pass
+        if data == b"ours":
+            raise ArchiveError("It is damaged.")
+        int(data)
+
+    with Target("made up", list, read).opened() as judge:
+        fine, ours, slow, wrong = judge([b"1", b"ours", b"slow", b"x"])
+    assert (fine.fault, fine.taken, ours.fault, ours.taken) == (None, True, None, False)
+    assert slow.fault == "more than 1 s"
+    assert (wrong.fault or "").startswith("ValueError in tests/unit/test_bad_input.py:")
+
+
+def test_a_finding_is_made_as_short_as_it_can_be() -> None:
+    def read(data: bytes) -> None:
+        if b"bad" in data:
+            raise KeyError("bad")
+
+    with Target("made up", list, read).opened() as judge:
+        fault = judge([b"bad"])[0].fault
+        assert fault is not None
+        assert runner.minimised(judge, b"x" * 500 + b"bad" + b"y" * 300, fault) == b"bad"
+
+
+@pytest.mark.skipif("yaml" not in TARGETS, reason="there is no Erlang here")
+def test_a_crash_of_the_guests_own_reader_is_a_fault() -> None:
+    with guest.node("no such reader") as judge:
+        verdict = judge([b"a: 1"])[0]
+    assert (verdict.fault or "").startswith("{error,function_clause,[{guest_driver,read,2,")
+
+
+@pytest.mark.parametrize("packer", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_small_archive_cannot_become_a_large_one(tmp_path: Path, packer: Callable[[bytes], bytes]) -> None:
+    """400 MB of zeros: as a file, and as a header that says that it has as many bytes."""
+    for kind in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        info = tarfile.TarInfo("zeros")
+        info.size, info.type = 400 << 20, kind
+        path = tmp_path / f"bomb-{kind.decode()}.tar.gz"
+        path.write_bytes(packer(info.tobuf(tarfile.GNU_FORMAT) + bytes(8 << 20)))
+        target = tmp_path / f"target-{kind.decode()}"
+        target.mkdir()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ArchiveError):
+            unpack(path, target)
+        assert list(target.iterdir()) == []
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < runner.ROOM >> 10
+
+
+def test_a_header_of_digits_alone_is_refused_before_it_is_searched(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("digits")
+    info.size, info.type = 200_000, tarfile.XHDTYPE
+    path = tmp_path / "digits.tar"
+    path.write_bytes(info.tobuf() + b"1" * 200_000 + bytes(10240))
+    (tmp_path / "target").mkdir()
+    with pytest.raises(ArchiveError) as caught:
+        unpack(path, tmp_path / "target")
+    assert caught.value.message == "digits.tar has a header with a number that nothing has so many of."
+
+
+def test_a_signed_size_in_a_cpio_header_is_refused() -> None:
+    header = b"070701" + b"00000001" * 6 + b"-0000074" + b"00000000" * 4 + b"00000002" + b"00000000"
+    with pytest.raises(ArchiveError, match="is not hexadecimal"):
+        list(cpio.read(header + b"a\0" + bytes(200)))
+
+
+def test_files_that_share_their_blocks_are_refused() -> None:
+    names = [f"n{i}".encode() for i in range(300)]
+    dirents = b"".join(struct.pack("<QH", i + 2, len(name)) + name for i, name in enumerate(names))
+    inodes = struct.pack("<4Q", rofs.DIRECTORY, 1, 0, 300) + b"".join(
+        struct.pack("<4Q", rofs.FILE, i + 2, 1, 100_000) for i in range(300))
+    head = struct.pack("<8Q", rofs.MAGIC, rofs.VERSION, rofs.BLOCK, 200, 40, 300, 0, 301)
+    image = head.ljust(200 * 512, b"\0") + (dirents + inodes).ljust(40 * 512, b"\0")
+    with pytest.raises(ArchiveError):
+        list(rofs.read(image))

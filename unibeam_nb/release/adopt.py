@@ -20,6 +20,9 @@ from unibeam_nb.release.otp import Otp, app_dirs, host_otp, version_key
 from unibeam_nb.release.terms import consult
 from unibeam_nb.store import Store
 
+LONGEST_NAME = 100
+"""Bytes of the longest name of a release or an application, or of a version."""
+
 # Parts of a release that a start script needs, or that running it left behind.
 _NOT_TAKEN = ("bin", "lib", "releases", "tmp", "log", "logs", "erl_crash.dump")
 _A_NAME = re.compile(r"[^/\0]*[^/\0.][^/\0]*")
@@ -63,7 +66,7 @@ def layout(root: Path) -> Layout:
         listed = tuple((str(app[0]), str(app[1])) for app in apps)
         # They become parts of paths.
         words = (str(name), str(erts_version), *(word for app in listed for word in app))
-        if not all(map(_A_NAME.fullmatch, words)):
+        if not all(len(word.encode()) <= LONGEST_NAME and _A_NAME.fullmatch(word) for word in words):
             raise ValueError("no names")
     except (SourceError, ValueError, IndexError, TypeError) as error:
         raise SourceError(f"{directory} holds no readable release description.",

@@ -114,16 +114,16 @@ TARGETS = (
         in_file("release.tar.gz", _unpack),
         words=TAR,
         dress=seeds.tar_whole,
-        share=10,
+        share=5,
     ),
-    Target("release-archive-packed", _packed, in_file("packed.tar.gz", _unpack), words=TAR, share=4, longest=1 << 17),
+    Target("release-archive-packed", _packed, in_file("packed.tar.gz", _unpack), words=TAR, share=2, longest=1 << 17),
     Target(
         "oci-layer",
         _packed,
         in_file("layer.tar.gz", _layer),
         words=TAR,
         dress=seeds.tar_whole,
-        share=4,
+        share=1,
         longest=1 << 17,
     ),
     Target(
@@ -132,7 +132,7 @@ TARGETS = (
         in_file("layout/manifest.json", lambda p: tag_in(p.parent)),
         shape=shapes.json_text,
         words=(b"RepoTags", b"[", b"]", b"null", b"\\ud800"),
-        share=20,
+        share=30,
         longest=1 << 17,
     ),
 )

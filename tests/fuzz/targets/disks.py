@@ -19,7 +19,7 @@ TARGETS = (
         lambda: [seeds.cpio_archive()],
         lambda data: [member.name for member in cpio.read(data)],
         words=(b"070701", b"070702", b"TRAILER!!!\0", b"FFFFFFFF", b"00000000", b"0000000B", b"\0", b"../", b"\xff"),
-        share=60,
+        share=110,
     ),
     Target(
         "rofs",
@@ -36,7 +36,7 @@ TARGETS = (
             b"..",
             b"/",
         ),
-        share=60,
+        share=110,
     ),
     Target(
         "fat",
@@ -53,7 +53,7 @@ TARGETS = (
             b"\x00\x02",
             b"BOOTX64 EFI",
         ),
-        share=20,
+        share=30,
     ),
     Target(
         "gpt",
@@ -61,21 +61,21 @@ TARGETS = (
         _disk,
         dress=seeds.gpt_whole,
         words=(b"EFI PART", b"\x80\0\0\0\x80\0\0\0", b"\xff" * 8, b"\0" * 8, b"\x5c\0\0\0", b"\0\xd8"),
-        share=60,
+        share=50,
     ),
     Target(
         "mbr",
         lambda: [seeds.mbr_disk(), seeds.osv_image()[:70000]],
         lambda data: mbr.root_of(data) if len(data) < 10000 else mbr.bootable(data, "--x"),
         words=(b"\x55\xaa", b"\x83", b"\xff\xff\xff\xff", b"\0\0\0\0"),
-        share=20,
+        share=6,
         longest=1 << 17,
     ),
     Target(
         "data-disk",
         lambda: [bytes(1024) + bytes(56) + b"\x53\xef" + bytes(62) + b"unibeam-data\0\0\0\0" + bytes(99)],
         in_file("disk", is_ours),
-        share=10,
+        share=20,
         words=(b"unibeam", b"\x53\xef", b"\0", b"\xff"),
     ),
 )

@@ -64,7 +64,7 @@ def _modules() -> Sequence[bytes]:
         gzip.compress(plain, mtime=0),
         lzma.compress(plain),
         zstandard.compress(plain),
-        gzip.compress(bytes(40 << 20), mtime=0),
+        gzip.compress(bytes(8 << 20), mtime=0),
     ]
 
 
@@ -78,19 +78,19 @@ def _stub(data: bytes) -> None:
 
 
 def _kernels() -> Sequence[bytes]:
-    """Also one that would become 4 GB."""
-    return [*seeds.bzimages(), seeds.bzimage(gzip.compress(bytes(60 << 20), mtime=0), 60 << 20), seeds.kernel()]
+    """Also one that unpacks to much more than it is."""
+    return [*seeds.bzimages(), seeds.bzimage(gzip.compress(bytes(12 << 20), mtime=0), 12 << 20), seeds.kernel()]
 
 
 TARGETS = (
-    Target("elf", seeds.programs, in_file("program", _program), words=ELF, share=30, longest=1 << 17),
-    Target("vmlinux", lambda: [seeds.kernel()], vmlinux.pack, words=ELF, share=30),
+    Target("elf", seeds.programs, in_file("program", _program), words=ELF, share=12, longest=1 << 17),
+    Target("vmlinux", lambda: [seeds.kernel()], vmlinux.pack, words=ELF, share=25),
     Target(
         "osv-loader",
         lambda: [seeds.kernel(), seeds.osv_image()],
         in_file("loader", osv_loader.read_loader),
         words=ELF,
-        share=20,
+        share=15,
         longest=1 << 17,
     ),
     Target(
@@ -107,22 +107,22 @@ TARGETS = (
             b"\x28\xb5\x2f\xfd",
             b"\x02\x21\x4c\x18",
         ),
-        share=12,
+        share=2,
     ),
     Target(
         "bzimage-version",
         seeds.bzimages,
         in_file("bzImage", bzimage_version),
         words=(b"HdrS", b"\x55\xaa", b"\xff\xff", b"\x00\x00", b" "),
-        share=12,
+        share=30,
     ),
-    Target("kernel-module", _modules, _module, words=ELF, share=12),
+    Target("kernel-module", _modules, _module, words=ELF, share=2),
     Target(
         "efi-stub",
         seeds.efi_stub,
         _stub,
         words=(b"MZ", b"PE\0\0", b"\x64\x86", b"\x0b\x02", b"\xff\xff\xff\xff", b"\x00\x00\x00\x00"),
-        share=20,
+        share=30,
         longest=1 << 17,
     ),
     Target(
@@ -130,6 +130,6 @@ TARGETS = (
         seeds.library_cache,
         elf.parse_cache,
         words=(b"glibc-ld.so.cache1.1", b"\x03\x03\x00\x00", b"\xff\xff\xff\xff", b"\0", b"/"),
-        share=12,
+        share=6,
     ),
 )

@@ -108,14 +108,14 @@ def _args() -> Sequence[bytes]:
 
 
 TARGETS = (
-    Target("beam", seeds.beams, _beam, words=BEAM, share=40),
-    Target("beam-code", lambda: [s for s in seeds.beams() if len(s) < 9000], _code, words=BEAM, share=12),
+    Target("beam", seeds.beams, _beam, words=BEAM, share=80),
+    Target("beam-code", lambda: [s for s in seeds.beams() if len(s) < 9000], _code, words=BEAM, share=30),
     Target(
         "emulator",
         lambda: [bytes(100) + b"".join(seeds.beams()[:3]) + b"name\0" * 9],
         in_file("beam.smp", preloaded),
         words=BEAM,
-        share=12,
+        share=10,
     ),
     Target(
         "boot-script",
@@ -138,7 +138,7 @@ TARGETS = (
             b"$A/",
             b"\xff\xff\xff\xff",
         ),
-        share=12,
+        share=15,
     ),
     Target(
         "terms",
@@ -149,7 +149,7 @@ TARGETS = (
         ],
         lambda data: consult(text_of(data)),
         words=TERMS,
-        share=30,
+        share=60,
         longest=1 << 15,
     ),
     Target(
@@ -157,7 +157,7 @@ TARGETS = (
         lambda: seeds.otp_files("app", 6),
         in_file("app/ebin/a.app", lambda path: otp.read_app(path.parents[1])),
         words=TERMS,
-        share=12,
+        share=15,
         longest=1 << 15,
     ),
     Target(
@@ -165,7 +165,7 @@ TARGETS = (
         lambda: seeds.otp_files("rel", 4),
         in_file("rel/releases/1/hello.rel", _release),
         words=TERMS,
-        share=8,
+        share=12,
         longest=1 << 15,
     ),
     Target(
@@ -173,7 +173,7 @@ TARGETS = (
         _args,
         _vm_args,
         words=(b"${", b":-", b"}", b"'", b'"', b"\\", b"#", b"-extra", b"-boot", b"\n", b" "),
-        share=20,
+        share=30,
         longest=1 << 15,
     ),
 )

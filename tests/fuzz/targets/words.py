@@ -352,7 +352,7 @@ TARGETS = (
             "\u00b2".encode(),
             "\u0663".encode(),
         ),
-        share=40,
+        share=15,
         longest=1 << 13,
     ),
     Target(
@@ -368,7 +368,7 @@ TARGETS = (
         ],
         _small,
         words=(b"+", b"@", b"=", b":", b"/", b"linux", b"oci", b"qemu", "\u0663".encode(), b"\n", b" ", b"99999"),
-        share=60,
+        share=130,
         longest=1 << 12,
     ),
     Target(
@@ -376,16 +376,16 @@ TARGETS = (
         _cells,
         _cell,
         words=(b"-module(", b").", b"'", b"\\", b"defmodule ", b"\n", b" ", b"\t", b"undef", b"{", b"- ", b"function "),
-        share=20,
+        share=50,
         longest=1 << 15,
     ),
-    Target("console", lambda: [CONSOLE], _console, words=SHOWN, share=30, longest=1 << 16),
-    Target("marks", lambda: [CONSOLE], _marks, words=SHOWN, share=90, longest=1 << 16),
+    Target("console", lambda: [CONSOLE], _console, words=SHOWN, share=10, longest=1 << 16),
+    Target("marks", lambda: [CONSOLE], _marks, words=SHOWN, share=60, longest=1 << 16),
     Target(
         "wrk",
         lambda: [WRK],
         lambda data: wrk.parse(text_of(data)),
-        share=30,
+        share=60,
         longest=1 << 14,
         words=(
             b"%",
@@ -408,7 +408,7 @@ TARGETS = (
         _term,
         words=TERM,
         shape=shapes.terms(VALUE),
-        share=90,
+        share=110,
         longest=1 << 15,
     ),
     Target(
@@ -417,7 +417,7 @@ TARGETS = (
         _answer,
         words=TERM,
         shape=shapes.terms(*ANSWERS),
-        share=40,
+        share=70,
         longest=1 << 15,
     ),
     Target(
@@ -426,7 +426,7 @@ TARGETS = (
         _top,
         words=TERM,
         shape=shapes.terms(*TOPS),
-        share=30,
+        share=60,
         longest=1 << 15,
     ),
     Target(
@@ -435,7 +435,7 @@ TARGETS = (
         _reload,
         words=TERM,
         shape=shapes.terms(*RELOADS),
-        share=30,
+        share=60,
         longest=1 << 15,
     ),
     Target(
@@ -444,7 +444,7 @@ TARGETS = (
         _session,
         words=TERM,
         shape=shapes.terms((b"slot", [b"erlang", b"elixir"], [(b"erlang", [b"X", b"Y"])])),
-        share=20,
+        share=60,
         longest=1 << 15,
     ),
     Target(
@@ -453,7 +453,7 @@ TARGETS = (
         _channel,
         words=(*TERM, b"\0\0\0\x10", b"\x01\0\0\0", b"\xff\xff\xff\xff"),
         shape=_framed,
-        share=20,
+        share=25,
         longest=1 << 15,
     ),
     Target(
@@ -473,7 +473,7 @@ TARGETS = (
             b" 99999",
             b"-1",
         ),
-        share=3,
+        share=2,
         longest=1 << 15,
     ),
 )

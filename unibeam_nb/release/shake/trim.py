@@ -54,7 +54,7 @@ def compact(tag: int, value: int) -> bytes:
 
 
 def _exports(beam: Beam, names: Collection[tuple[str, int]]) -> bytes:
-    data = dict(beam.chunks)["ExpT"]
+    data = dict(beam.chunks).get("ExpT", b"")
     rows = [data[4 + 12 * i:16 + 12 * i] for i, function in enumerate(beam.exports)
             if (function.name, function.arity) in names]
     return struct.pack(">I", len(rows)) + b"".join(rows)
