@@ -23,7 +23,7 @@ import ast, importlib.abc, inspect, json, subprocess, sys
 
 # Modules that a browser's Python does not have, and packages that are not made for it.
 ABSENT = {"fcntl", "resource", "pty", "termios", "grp", "pwd", "syslog", "inotify_simple", "psutil", "filelock", "plumbum",
-          "platformdirs", "qemu", "elftools", "lz4", "zstandard", "anywidget", "ipywidgets", "IPython", "distributed"}
+          "platformdirs", "qemu", "lz4", "zstandard", "anywidget", "ipywidgets", "IPython", "distributed"}
 
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -39,7 +39,7 @@ STARTERS = {f"{module}.{name}" for module, names in (
     ("pty", ("fork", "spawn"))) for name in names}
 """What would start a program past the one module that may."""
 
-HEAVY = ("pandas", "numpy", "matplotlib", "scipy", "jinja2", "qemu", "elftools", "lz4", "zstandard", "nbclient",
+HEAVY = ("pandas", "numpy", "matplotlib", "scipy", "jinja2", "qemu", "lz4", "zstandard", "nbclient",
          "boto3", "botocore", "pycdlib", "cyclonedx", "packageurl")
 """What must not load before it is used."""
 
