@@ -17,6 +17,9 @@ EFI_APPLICATION = 10
 READABLE_DATA = 0x40000040
 """``IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ``."""
 
+LARGEST_ALIGNMENT, LARGEST = 1 << 20, 1 << 30
+"""Bytes between two sections, and of everything in memory: more than any stub has, and fields of 32 bits hold it."""
+
 _SECTION = struct.Struct("<8sIIIIIIHHI")
 
 
@@ -64,8 +67,12 @@ def read(data: bytes) -> Layout:
             sections.append(Section(name.rstrip(b"\0").decode("ascii", "replace"), size, address, raw, offset))
     except struct.error:
         raise ArchiveError("The executable is cut short.") from None
-    if not section_alignment or not file_alignment:
-        raise ArchiveError("The executable's alignment is nothing.")
+    if not 1 <= file_alignment <= LARGEST_ALIGNMENT or not 1 <= section_alignment <= LARGEST_ALIGNMENT:
+        raise ArchiveError("The executable's alignment is none that a firmware would take.")
+    if headers_bytes > len(data):
+        raise ArchiveError("The executable is cut short.")
+    if not sections or max(s.address + max(s.size, s.bytes) for s in sections) > LARGEST:
+        raise ArchiveError("The executable has no sections, or some where no memory is.")
     return Layout(header, table, section_alignment, file_alignment, headers_bytes, tuple(sections))
 
 
