@@ -16,6 +16,7 @@ import pandas as pd
 
 from unibeam_nb.analysis.rows import row_of, rows_of
 from unibeam_nb.bench.checks import outliers
+from unibeam_nb.bench.header import image_facts
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.records import no_collection
 from unibeam_nb.errors import BenchError
@@ -218,7 +219,7 @@ def _images(source: Experiment | Mapping[str, Image]) -> list[tuple[tuple[str, .
         if unknown:
             raise BenchError(f"{source.name} tells nothing of the image of {unknown[0]}.",
                              "Its journal was changed, or is of an experiment that could not begin.")
-        pairs = [(name, known_images[name]) for name in source.plan.names]
+        pairs = [(name, image_facts(known_images[name])) for name in source.plan.names]
         abouts = [(arm, image | {"parts": [(p["name"], p["bytes"]) for p in image["parts"]]}) for arm, image in pairs]
     else:
         abouts = [(arm, {"target": image.target, "flavour": image.flavour, "sha256": image.sha256,

@@ -26,6 +26,7 @@ from unibeam_nb.analysis.rows import arm_of, row_of, rows_of
 from unibeam_nb.analysis.stats import Comparison, comparisons
 from unibeam_nb.analysis.words import ENDS, STAGE_NAMES, date_of, emulation_line, resumed_line
 from unibeam_nb.bench.checks import after
+from unibeam_nb.bench.header import image_facts
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.bench.portable import link_attributes
 from unibeam_nb.bench.preview import describe
@@ -203,4 +204,4 @@ def _images(exp: Experiment) -> list[tuple[str, str, str, str]]:
     """Per arm the image's sha256, its kernel, and the tools that made it."""
     return [(arm, str(image["sha256"]), str(image["kernel"]) or "the host's",
              ", ".join(f"{name} {version}" for name, version in image["tools"]) or "-")
-            for arm, image in exp.header["images"].items()]
+            for arm, image in ((arm, image_facts(told)) for arm, told in exp.header["images"].items())]

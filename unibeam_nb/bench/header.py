@@ -26,13 +26,13 @@ class HostFacts:
 class ImageFacts:
     """An image as a journal tells of it."""
 
-    target: str
-    flavour: str
-    sha256: str
-    kernel: str
-    shipped_bytes: int
-    unpacked_bytes: int
-    parts: tuple[Part, ...]
+    target: str = ""
+    flavour: str = ""
+    sha256: str = ""
+    kernel: str = ""
+    shipped_bytes: int = 0
+    unpacked_bytes: int = 0
+    parts: tuple[Part, ...] = ()
     tools: tuple[tuple[str, str], ...] = ()
     arm: str = ""
     name: str = ""
@@ -63,3 +63,8 @@ def checked(header: dict[str, Any]) -> dict[str, Any]:
     if "hosts" in header:
         filled["hosts"] = {name: host | facts for name, facts in header["hosts"].items()}
     return header | filled
+
+
+def image_facts(image: dict[str, Any]) -> dict[str, Any]:
+    """What a checked header says of an image, with everything that is asked of any image."""
+    return asdict(ImageFacts()) | image
