@@ -155,7 +155,7 @@ def test_samples_of_several_hosts_are_told_apart(tmp_path: Path) -> None:
     assert exp.hosts == ("h", "i")
     there = exp.on_host("i")
     assert [s.order for s in there.samples] == [4]
-    assert (there.header["host"], there.header["host_id"], there.hosts) == ({"cpu": "B"}, "i", ("i",))
+    assert (there.header["host"]["cpu"], there.header["host_id"], there.hosts) == ("B", "i", ("i",))
     assert any("The samples come from 2 hosts." in str(c) for c in checks.after(exp.samples, exp.plan, 2))
     assert host_line(exp) == "POOLED FROM 2 HOSTS (h, i)"
     with pytest.raises(BenchError, match=r"^night has no sample of the host x\."):
