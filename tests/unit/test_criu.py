@@ -81,5 +81,5 @@ def test_what_criu_did_is_remembered_with_its_reason(programs: Path, fresh_store
 
 def test_only_root_is_asked_to_try(programs: Path, fresh_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     place(programs, "criu", "true")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(criu, "is_root", lambda: False)
     assert prove(fresh_store).reason == "Only root may let CRIU restore a container."

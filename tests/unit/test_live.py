@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
@@ -137,6 +138,7 @@ def test_a_notebook_gets_one_display_that_is_updated() -> None:
 def test_the_panel_of_a_machine_takes_the_place_of_work_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not of its widget: a page would hide the place when that is closed."""
     shell, told = Publisher(), []
+    gc.collect()  # The panels of other tests are closed when they are collected.
     monkeypatch.setattr(WorkPanel, "close", lambda self: told.append(len(shell.published)))
     monkeypatch.setattr(WorkView, "_made", lambda self: {WIDGET_VIEW: {"model_id": "machine"}})
     booting = Job("boot hello", lambda: time.sleep(0.2))

@@ -26,6 +26,15 @@ NAMED_AT_MOST = 3
 """So many emulated or resumed arms are named; of more their number is told, for each is marked on its row."""
 
 
+LONGEST_NAME, LONGEST_CPU, LONGEST_ACCELERATOR = 40, 60, 20
+"""Characters of what a journal calls things: it may come from anybody, and must leave room for the rest of a page."""
+
+
+def clipped(text: str, columns: int) -> str:
+    """The text, or as much of it as fits."""
+    return text if len(text) <= columns else f"{text[:columns - 1]}…"
+
+
 def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
     """What must stand below every chart: n, what was left out, accelerators, host, date."""
     counts = dict.fromkeys(rows_of(exp, kind), 0)
@@ -39,7 +48,12 @@ def footer_lines(exp: Experiment, kind: str = "boot") -> list[str]:
     noun = NOUNS[kind] if n == "n = 1" else plural(NOUNS[kind])
     rows = "arm" if set(counts) <= set(exp.arms) else "row"
     return [f"{n} {noun} per {rows}{warm}{lost}", f"{accelerator_line(exp)}; {host_line(exp)}",
-            *filter(None, [resumed_line(exp), counted_line(exp)]), f"{date_of(exp)}; experiment {exp.name}"]
+            *filter(None, [resumed_line(exp), counted_line(exp)]), origin_line(exp)]
+
+
+def origin_line(exp: Experiment) -> str:
+    """When it was measured, and what it is called."""
+    return f"{date_of(exp)}; experiment {clipped(exp.name, LONGEST_NAME)}"
 
 
 def host_line(exp: Experiment) -> str:
@@ -47,7 +61,8 @@ def host_line(exp: Experiment) -> str:
     if len(exp.hosts) > 1:
         return f"POOLED FROM {len(exp.hosts)} HOSTS ({', '.join(exp.hosts)})"
     host = exp.header["host"]
-    return f"{host['cpu']}, {host['cores']} cores" + (", itself a virtual machine" if host["virtualised"] else "")
+    cpu, virtual = clipped(host["cpu"], LONGEST_CPU), ", itself a virtual machine" if host["virtualised"] else ""
+    return f"{cpu}, {host['cores']} cores{virtual}"
 
 
 def accelerator_line(exp: Experiment) -> str:
@@ -56,7 +71,7 @@ def accelerator_line(exp: Experiment) -> str:
     under: dict[str, list[str]] = {}
     for arm in exp.arms:
         for name in found.get(arm, ()):
-            under.setdefault(name, []).append(arm)
+            under.setdefault(clipped(name, LONGEST_ACCELERATOR), []).append(arm)
     virtual = [f"{_named(arms, exp)} under {name}" for name, arms in sorted(under.items()) if name != "native"]
     native = ["the others native" if virtual else "all arms native"] if under.get("native") else []
     return "; ".join(virtual + native) or "no boot succeeded"

@@ -77,8 +77,13 @@ def prove(store: Store) -> Proof:
     return found
 
 
+def is_root() -> bool:
+    """Whether this user may do anything on this host."""
+    return os.geteuid() == 0
+
+
 def _tried(store: Store, program: Path) -> Proof:
-    if os.geteuid() != 0:
+    if not is_root():
         return Proof(False, "Only root may let CRIU restore a container.")
     with store.scratch() as scratch:
         try:

@@ -21,7 +21,7 @@ from unibeam_nb.analysis.charts.style import (
     styled,
 )
 from unibeam_nb.analysis.frames import PART_GROUPS, image_parts, sizes_frame
-from unibeam_nb.analysis.words import date_of
+from unibeam_nb.analysis.words import origin_line
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.model import Image
 from unibeam_nb.units import format_bytes
@@ -136,7 +136,7 @@ def _subject(source: Experiment | Mapping[str, Image]) -> str:
 
 def _size_footer(source: Experiment | Mapping[str, Image]) -> list[str]:
     return ["one image for all boots of its arms; a size depends on neither host nor accelerator",
-            *([f"{date_of(source)}; experiment {source.name}"] if isinstance(source, Experiment) else [])]
+            *([origin_line(source)] if isinstance(source, Experiment) else [])]
 
 
 def _runners(arms: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from matplotlib.transforms import ScaledTranslation
 from unibeam_nb.analysis.chart import NO_FORMULAS
 from unibeam_nb.analysis.frames import accelerators
 from unibeam_nb.analysis.rows import arm_of
-from unibeam_nb.analysis.words import emulation_line, footer_lines
+from unibeam_nb.analysis.words import clipped, emulation_line, footer_lines
 from unibeam_nb.bench.journal import Experiment
 from unibeam_nb.errors import BenchError
 
@@ -37,6 +37,9 @@ LOG_ABOVE = 40.0
 
 FOOTER_COLUMNS, LOUD_COLUMNS, LABEL_COLUMNS = 92, 76, 27
 """Characters that fit below and above the plot, and beside a row."""
+
+MOST_COLUMNS, MOST_LINES, LEGEND_COLUMNS, TITLE_COLUMNS = 60, 6, 40, 100
+"""Characters of a word, lines of a text, and characters in a legend and a title beyond which a text is cut off."""
 
 INK, QUIET, LOUD = "#1a1a1a", "#5a5a5a", "#a1320b"
 MEDIAN, BAND = "#00204c", "#b9cfe4"
@@ -113,13 +116,15 @@ def finish(ax: Axes, title: str, exp: Experiment | None, handles: Sequence[Any],
     """Title, loud line, legend and footer, which counts the samples of this kind; ``across`` more than these axes.
     Without ``footer`` the remarks are all that stands below."""
     loud = wrapped(emulation_line(exp), LOUD_COLUMNS) if exp else []
-    wide: list[Any] = [ax.set_title(title, loc="left", pad=8 + 12 * len(loud))]
+    wide: list[Any] = [ax.set_title(clipped(title, TITLE_COLUMNS), loc="left", pad=8 + 12 * len(loud))]
     if loud:
         wide.append(ax.annotate("\n".join(loud), (0, 1), (0, 6), xycoords="axes fraction",
                                 textcoords="offset points", color=LOUD, weight="bold", size=8.5, va="bottom"))
     below = (*remarks, *(footer_lines(exp, kind) if exp and footer else []))
     lines = [part for line in below for part in wrapped(line, FOOTER_COLUMNS)]
     rows = math.ceil(len(handles) / columns)
+    for handle in handles:
+        handle.set_label(clipped(str(handle.get_label()), LEGEND_COLUMNS))
     if handles:
         wide.append(ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=0, ncols=columns,
                               bbox_transform=_below(ax, 34), handlelength=2.4, columnspacing=1.4))
@@ -153,8 +158,12 @@ def row_label(row: str, remark: str = "") -> str:
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """Text in lines that fit beside the widest row label; an arm's name is never torn."""
-    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
+    """Text in lines that fit beside the widest row label; an arm's name is never torn.
+
+    A journal may come from anybody: no word of it, and no number of them, pushes the plot out of the figure.
+    """
+    lines = textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
+    return [clipped(line, max(columns, MOST_COLUMNS)) for line in lines[:MOST_LINES]]
 
 
 def _below(ax: Axes, points: float) -> Any:
