@@ -13,8 +13,9 @@ from hypothesis import settings
 
 from unibeam_nb.store import Store
 
-# A shell that runs the tests in the background starts them deaf to SIGINT, and their children too.
+# A shell that runs the tests in the background starts them deaf to SIGINT, nohup to SIGHUP, and their children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says something about the host's other work, not about the code.
 settings.register_profile("unibeam", deadline=None)
