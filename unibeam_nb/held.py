@@ -8,7 +8,6 @@ that was killed cannot tidy up; the next one that works in the same place does.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -48,6 +47,9 @@ def _new(parent: Path, prefix: str) -> tuple[Path, int]:
 def hold(path: Path, *, wait: bool = False) -> int | None:
     """Hold a file or directory until the file descriptor that is returned is closed; None where it is gone, or, unless
     told to ``wait``, somebody else holds it."""
+    # Not above: a page that reads a shared report has this module, too, in a browser, where there are no locks.
+    import fcntl
+
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -30,6 +30,10 @@ GIVEN = ("kernels", "erts", "bases", "sources", "apt")
 STRANGER = 12345
 """A user id that nobody has."""
 
+AS_STRANGER = (f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
+
+PYTHON = ROOT / ".venv" / "bin" / "python"
+
 TURKISH = "tr_TR.UTF-8"
 """The locale in which the capital of i is not I."""
 
@@ -65,6 +69,9 @@ def what_lacks() -> dict[str, str]:
     lacks = {}
     if os.geteuid() != 0:
         lacks["user"] = "only root can start a program as somebody else"
+    elif process.run(["setpriv", *AS_STRANGER, "env", f"PYTHONPATH={ROOT}", PYTHON, "-c", "import unibeam_nb"],
+                     check=False).code:
+        lacks["user"] = "this Python lies where nobody else can start it"
     for factor, program in (("clock", "faketime"), ("file order", "disorderfs"), ("locale", "localedef"),
                             ("processors", "taskset")):
         if shutil.which(program) is None:
@@ -113,12 +120,11 @@ def command(world: World, home: Path, products: Sequence[str], result: Path) -> 
     if "processors" not in other and "processors" not in world.lacks:
         words += ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
     if "user" in other:
-        words += ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+        words += ["setpriv", *AS_STRANGER]
     words += ["sh", "-c", f"umask {'077' if 'umask' in other else '022'}; exec \"$@\"", "sh"]
     if "clock" in other:
         words += ["faketime", "--exclude-monotonic", "-f", "+400d"]
-    python = ROOT / ".venv" / "bin" / "python"
-    return [*words, python, Path(__file__).with_name("artefacts.py"), home, result, *products]
+    return [*words, PYTHON, Path(__file__).with_name("artefacts.py"), home, result, *products]
 
 
 def make(world: World, below: Path, store: Store, kernel: Path, products: Sequence[str]) -> Made:

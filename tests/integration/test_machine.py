@@ -382,6 +382,31 @@ def test_an_interrupt_during_a_boot_leaves_no_machine(place: Store) -> None:
     assert_nothing_is_left(place, [])
 
 
+CHATTER = """
+-module(chatter).
+-export([start/0]).
+
+start() ->
+    spawn(fun() -> chat(open_port({fd, 1, 1}, [out])) end),
+    timer:sleep(50),
+    ok.
+
+chat(Port) ->
+    port_command(Port, "la "),
+    chat(Port).
+"""
+
+
+@pytest.mark.parametrize("runner", ["process", "crun", "podman"])
+def test_what_a_program_prints_meanwhile_does_not_get_into_a_mark(place: Store, runner: str) -> None:
+    release = release_from_cell(place, "chatter", CHATTER)
+    target, flavour = TARGETS[runner]
+    machine = boot(place, build_image(place, release, target, flavour), runner,
+                   BootOptions(vcpus=2, deadline=30))
+    machine.stop()
+    assert list(machine.marks) == [mark for mark in MARKS[runner] if mark != "http"]
+
+
 def store_at(shared: Store, home: Path) -> Store:
     """A store elsewhere, without the hour that its kernels would take."""
     made = Store(home / "cache", home / "state")

@@ -1,12 +1,13 @@
 %% The guest agent: prints the marks `beam` and `app`, the same in every arm.
 %%
 %% A mark is one console line `@unibeam NONCE NAME NANOSECONDS [KEY=VALUE]`, on the operating system's
-%% monotonic clock. It is written with erlang:display_string/1, which needs no I/O system, because `beam`
-%% is marked when only the preloaded modules and this one exist. Without a nonce nothing is printed.
+%% monotonic clock. It is written without an I/O system, because `beam` is marked when only the preloaded modules
+%% and this one exist, and in one system call, so that nothing the program prints meanwhile gets into it. Without a
+%% nonce nothing is printed.
 -module(unibeam_agent).
 
 -export([init/1, handle_event/2, handle_call/2, handle_info/2]).
--export([beam/0, expose/0, hide/0, ready/0, ready/1, mark/2, mark/3, memory/0]).
+-export([beam/0, expose/0, hide/0, ready/0, ready/1, console/0, mark/2, mark/4, memory/0]).
 
 -define(NONCE, "UNIBEAM_NONCE").
 %% Set only where the boot asked for it: see unibeam_channel.erl. Programs that this node starts never see it.
@@ -126,12 +127,26 @@ remember(Nonce) ->
 mark(Name, Pairs) ->
     case persistent_term:get(?MODULE, none) of
         none -> ok;
-        Nonce -> mark(Nonce, Name, Pairs)
+        Nonce ->
+            Console = console(),
+            mark(Console, Nonce, Name, Pairs),
+            close(Console)
     end.
 
-mark(Nonce, Name, Pairs) ->
+%% What the emulator's standard error is, to be written to by the process that asked.
+console() -> prim_file:open("/proc/self/fd/2", [append]).
+
+close({ok, File}) -> _ = prim_file:close(File), ok;
+close({error, _}) -> ok.
+
+%% Without a console, as on OSv, erlang:display_string/1 has to do, which writes byte by byte.
+mark(Console, Nonce, Name, Pairs) ->
     Now = integer_to_list(now_ns()),
-    _ = erlang:display_string("\r\n@unibeam " ++ Nonce ++ " " ++ Name ++ " " ++ Now ++ Pairs ++ "\r\n"),
+    Line = "\r\n@unibeam " ++ Nonce ++ " " ++ Name ++ " " ++ Now ++ Pairs ++ "\r\n",
+    _ = case Console of
+        {ok, File} -> prim_file:write(File, Line);
+        _ -> erlang:display_string(Line)
+    end,
     ok.
 
 %% lists:keyfind/3 is a BIF, so the module `lists` need not be loaded.

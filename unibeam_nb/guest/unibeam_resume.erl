@@ -24,10 +24,11 @@ serve(File, Channel) ->
     {ok, Host} = inet:gethostname(),
     Memory = unibeam_agent:memory(),
     {module, binary} = code:ensure_loaded(binary),
+    Console = unibeam_agent:console(),
     [NewNonce, NewHost, _Seed, Cookie | Secret] = alone(Port, binary_to_list(Nonce)),
     rename(Host, binary_to_list(NewHost), binary_to_atom(Cookie)),
     call_all(after_resume, Renewing),
-    unibeam_agent:mark(binary_to_list(NewNonce), "resume", Memory ++ open(Channel, Secret)),
+    unibeam_agent:mark(Console, binary_to_list(NewNonce), "resume", Memory ++ open(Channel, Secret)),
     %% The port ends with its owner.
     receive never -> ok end.
 
@@ -36,7 +37,8 @@ serve(File, Channel) ->
 alone(Port, Nonce) ->
     _ = process_flag(priority, max),
     _ = erlang:system_flag(multi_scheduling, block),
-    unibeam_agent:mark(Nonce, "still", ""),
+    %% A file is written to by another thread, which waits, too.
+    unibeam_agent:mark({error, alone}, Nonce, "still", ""),
     Words = [_Nonce, _Host, Seed, _Cookie | _Secret] = await(Port),
     %% OpenSSL has a generator of its own, which knows nothing of copies. Where it is not loaded yet it starts
     %% from the kernel's.

@@ -251,7 +251,7 @@ def _start(seat: Seat, record: Record) -> Machine:
         prober = None
         if seat.options.until == "http" and (probe := seat.options.probe):
             prober = Prober(probe, _host_port(seat, probe.port), seat.address)
-        output = stack.enter_context((seat.directory / start.output).open("wb"))
+        output = stack.enter_context((seat.directory / start.output).open("ab"))
         ring.keep_short(registry.root(seat.store))
         checkpoint()
         spawned = time.monotonic()
