@@ -110,7 +110,7 @@ def running(release: Release, state: Path, env: dict[str, str] | None = None) ->
     console = state.parent / f"{state.name}.log"
     whole = release.launch.env(str(release.path), str(state)) | {"UNIBEAM_NONCE": nonce, "PORT": str(port)}
     whole |= env or {}
-    with console.open("wb") as stream:
+    with console.open("ab") as stream:
         child = process.spawn(release.launch.argv(str(release.path), str(state)), stdout=stream, cwd=state, env=whole,
                               clean_env=True)
     try:

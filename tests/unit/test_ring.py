@@ -122,3 +122,15 @@ def test_whoever_keeps_consoles_is_gone_when_their_directory_is(fresh_store: Sto
     _, alive = psutil.wait_procs([keeper], timeout=30)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
     assert os.path.lexists(fresh_store.state)
+
+
+def test_what_is_read_for_marks_may_lie_further_back(tmp_path: Path) -> None:
+    path = tmp_path / "console.log"
+    path.write_bytes(b"x" * (ring.HEAD + ring.RING + 2 * ring.SLACK))
+    with ring.read_for_marks(tmp_path):
+        assert not ring.trim(path)
+    assert ring.trim(path)
+    with ring.read_for_marks(tmp_path), path.open("ab") as stream:
+        stream.write(b"x" * (ring.BEHIND + ring.SLACK))
+        stream.flush()
+        assert ring.trim(path)

@@ -17,6 +17,7 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +27,13 @@ HEAD, RING = 1 << 18, 1 << 20
 SLACK = 1 << 20
 """Bytes beyond those that a file has on the disk before it is trimmed."""
 
+BEHIND = 32 << 20
+"""The same while somebody reads the console for marks, who must not miss one because a program prints faster."""
+
 FILES = ("console.log", "vmm.log")
+READ = "read"
+"""In a machine's directory: held as long as somebody reads its console for marks."""
+
 KEEPER = ".keeper"
 """In the directory of all machines: held by whoever keeps their consoles short, and its pid."""
 
@@ -47,11 +54,37 @@ def _fallocate() -> ctypes._NamedFuncPointer:
     return function
 
 
+@contextlib.contextmanager
+def read_for_marks(directory: Path) -> Iterator[None]:
+    """Have more kept of this machine's console meanwhile. The hold ends with its process, however that ends."""
+    handle = os.open(directory / READ, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_read(directory: Path) -> bool:
+    try:
+        handle = os.open(directory / READ, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def trim(path: Path) -> bool:
     """Give back what of a console's file is neither its beginning nor its newest bytes; whether there was any."""
     try:
         status = path.stat()
-        if status.st_blocks * 512 <= HEAD + RING + SLACK:
+        used = status.st_blocks * 512
+        if used <= HEAD + RING + SLACK or (used <= BEHIND and _is_read(path.parent)):
             return False
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
