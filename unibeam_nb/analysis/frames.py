@@ -100,8 +100,12 @@ def _samples_frame(exp: Experiment) -> pd.DataFrame:
     columns |= {f"factor_{key}": found for key, found in factors.items()} | values
     # Typed one by one: pandas would first guess what each holds, and copy the whole frame to change it.
     columns |= {key: np.array(columns[key], dtype="float64") for key in ("seconds", "load1", *values)}
-    columns |= {key: pd.array(columns[key], dtype="Int64") for key in _WHOLE}
-    columns |= {key: np.array(columns[key], dtype="int64") for key in _COUNTS}
+    try:
+        columns |= {key: pd.array(columns[key], dtype="Int64") for key in _WHOLE}
+        columns |= {key: np.array(columns[key], dtype="int64") for key in _COUNTS}
+    except OverflowError:
+        raise BenchError("A count in the journal is larger than any count can be.",
+                         "Its samples were not written by unibeam; take the journal as it was measured.") from None
     return pd.DataFrame(columns, columns=[*SAMPLES, *(f"factor_{key}" for key in factors), *values])
 
 

@@ -46,7 +46,7 @@ def plan_from_toml(text: str, *, name: str | None = None, source: str | None = N
     """
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib.TOMLDecodeError is one, and so is what int() says of too many digits.
         raise _bad_toml(text, str(error)) from None
     except RecursionError:
         raise UsageError("The plan is nested too deep to be read.",

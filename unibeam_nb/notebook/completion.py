@@ -113,7 +113,7 @@ def files(word: str) -> list[str]:
     try:
         directory = Path(head + slash).expanduser() if head + slash else Path()
         entries = sorted(directory.iterdir(), key=lambda path: path.name)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):  # The last: no path has a NUL in it.
         return []
     return [f"{head}{slash}{path.name}{'/' if path.is_dir() else ''}" for path in entries
             if path.name.startswith(stem) and (stem.startswith(".") or not path.name.startswith("."))]
