@@ -67,9 +67,14 @@ def read_for_marks(directory: Path) -> Iterator[None]:
 
 def _is_read(directory: Path) -> bool:
     try:
-        handle = os.open(directory / READ, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+        return _is_held(directory / READ)
+    except FileNotFoundError:
         return False
+
+
+def _is_held(path: Path, create: int = 0) -> bool:
+    """Whether somebody has locked this file of ours; ``create`` is os.O_CREAT where it may have to be made."""
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | create, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -127,7 +132,7 @@ def keep_short(machines: Path) -> None:
     """Have a process keep the consoles below ``machines`` short from now on, unless there is one."""
     from unibeam_nb import process
 
-    if _keeper_held(machines):
+    if _is_held(machines / KEEPER, os.O_CREAT):
         return
     # Adopted, so that it is no zombie of ours when it ends.
     from unibeam_nb.machine import children
@@ -135,23 +140,12 @@ def keep_short(machines: Path) -> None:
     children.adopt(process.spawn((sys.executable, "-I", "-S", __file__, str(machines)), cwd=Path("/")))
 
 
-def _keeper_held(machines: Path) -> bool:
-    handle = os.open(machines / KEEPER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
 def end_keeper(machines: Path) -> None:
     """End the process that keeps the consoles short: no machine is left."""
     from unibeam_nb.machine import children, proc
 
     with contextlib.suppress(OSError, ValueError):
-        if _keeper_held(machines):
+        if _is_held(machines / KEEPER):
             keeper = proc.identify(int((machines / KEEPER).read_text()))
             if keeper is not None and str(machines) in proc.command_line(keeper):
                 proc.end([keeper], grace=0.0, reap=lambda: children.reap(keeper.pid))
