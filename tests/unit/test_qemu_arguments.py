@@ -21,12 +21,17 @@ def after(words: tuple[str, ...], flag: str) -> str:
 
 
 @pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
-def test_only_the_accelerator_tells_the_command_lines_apart(accelerator: str) -> None:
+def test_only_accelerator_and_processor_tell_the_command_lines_apart(accelerator: str) -> None:
     words = arguments(dataclasses.replace(GUEST, accelerator=accelerator))
     assert after(words, "-machine") == f"q35,accel={accelerator},memory-backend=ram"
-    assert after(words, "-cpu") == "max"
-    rest = [w for w in words if not w.startswith("q35,")]
-    assert rest == [w for w in arguments(GUEST) if not w.startswith("q35,")]
+    rest = [w for w in words if not w.startswith(("q35,", "max"))]
+    assert rest == [w for w in arguments(GUEST) if not w.startswith(("q35,", "max"))]
+
+
+@pytest.mark.parametrize(("accelerator", "cpu"), [("kvm", "max"), ("tcg", "max,erms=off,fsrm=off"),
+                                                  ("icount", "max,erms=off,fsrm=off")])
+def test_an_emulated_processor_does_not_boast_of_quick_string_instructions(accelerator: str, cpu: str) -> None:
+    assert after(arguments(dataclasses.replace(GUEST, accelerator=accelerator)), "-cpu") == cpu
 
 
 def test_the_guests_ram_has_a_name_of_its_own() -> None:

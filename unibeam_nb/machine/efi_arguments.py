@@ -37,7 +37,7 @@ def efi_arguments(disk: Path, uefi: Path | None, seat: Seat, seed: Path | None =
                          "Put the variable into the release, or boot linux@qemu.")
     ram = f"memory-backend-memfd,id=ram,size={options.mem_mb}M,share=on"
     machine = f"q35,accel={seat.accelerator}"
-    return (*qemu.common(machine, "max", options.vcpus, options.mem_mb, ram),
+    return (*qemu.common(machine, qemu.processor(seat.accelerator), options.vcpus, options.mem_mb, ram),
             *(("-bios", str(uefi)) if uefi else ()),
             "-smbios", f"type=1,serial=unibeam:{seat.nonce}",
             "-drive", f"file={str(disk).replace(',', ',,')},if=none,id=disk,format=raw,read-only=on",
