@@ -79,6 +79,7 @@ lab: setup
 bench: setup
 	@$(BIN)/python scripts/bench.py
 	@$(BIN)/python scripts/counted.py --write
+	@$(BIN)/python scripts/translated.py --write
 	@$(BIN)/python scripts/edit.py --write
 	@$(BIN)/python scripts/round_trip.py --write
 	@$(BIN)/python scripts/platforms.py --write
