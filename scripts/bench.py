@@ -32,7 +32,8 @@ from unibeam_nb.units import format_bytes, format_seconds
 ROOT = Path(__file__).resolve().parent.parent
 ARMS = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+shake+lean@qemu",
         "linux+tiny+small+shake+lean@qemu", "linux+tiny+shake+lean+resume@qemu", "oci+scratch@podman",
-        "oci+scratch+shake+lean@podman", "oci+slim@podman", "oci+scratch@crun", "oci+scratch+lean@crun", "oci+scratch+shake+lean@crun",
+        "oci+scratch+shake+lean@podman", "oci+slim@podman", "oci+scratch@crun",
+        "oci+scratch+lean@crun", "oci+scratch+shake+lean@crun",
         "release@process")
 BEGIN, END = "<!-- figures: made by make bench -->", "<!-- end of figures -->"
 
