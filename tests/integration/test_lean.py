@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from unibeam_nb import tools
 from unibeam_nb.errors import Cancelled, ImageError, UsageError
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine
@@ -14,7 +15,7 @@ from unibeam_nb.notebook.execute import execute
 from unibeam_nb.notebook.parser import parse
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.release.erts import lean
-from unibeam_nb.release.erts.lean import build_lean, known_lean
+from unibeam_nb.release.erts.lean import build_lean, c_library, known_lean
 from unibeam_nb.release.erts.runtime import Erts, host_erts, is_static
 from unibeam_nb.release.erts.source import erlang_source
 from unibeam_nb.release.otp import host_otp
@@ -62,6 +63,11 @@ def body(machine: Machine) -> str:
     assert machine.url is not None
     with urllib.request.urlopen(machine.url, timeout=30) as answer:
         return str(answer.read().decode())
+
+
+def test_another_c_library_makes_another_emulator() -> None:
+    """The wrapper of musl names the library of the compiler that it wraps."""
+    assert "musl" in c_library(tools.find(lean.COMPILER)).parent.name
 
 
 def test_the_lean_emulator_is_static_small_and_of_the_hosts_version(store: Store, erts: Erts) -> None:

@@ -78,12 +78,20 @@ def known_lean(store: Store, recipe: str | None = None) -> list[Erts]:
 
 def _recipe() -> str:
     compiler = tools.find(COMPILER)
-    library = process.run([compiler, "-print-file-name=libc.a"], timeout=60).stdout.strip()
     version = process.run([compiler, "-dumpfullversion"], timeout=60).stdout.strip()
-    if not Path(library).is_file():
+    return digest("lean 2", CONFIGURE, FLAGS, ERTS_PROGRAMS, version, digest_file(c_library(compiler)))
+
+
+def c_library(compiler: Path) -> Path:
+    """The C library that static programs of a compiler are linked with, told by its linker: a wrapper like musl's goes
+    on naming the library of the compiler that it wraps. Raises ImageError where there is none."""
+    words = ("-static", "-nostartfiles", "-x", "c", "/dev/null", "-Wl,--verbose", "-o", "/dev/null")
+    told = process.run([compiler, *words], timeout=60, check=False).stdout
+    found = re.search(r"^attempt to open (/.*/libc\.a) succeeded$", told, re.MULTILINE)
+    if found is None:
         raise ImageError("The C library for static programs is not on this host.",
                          f"Install it: {tools.install_command(COMPILER)}")
-    return digest("lean 1", CONFIGURE, FLAGS, ERTS_PROGRAMS, version, digest_file(Path(library)))
+    return Path(found[1])
 
 
 def _is_current(made: Erts) -> bool:
