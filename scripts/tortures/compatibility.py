@@ -10,7 +10,9 @@ another version, is listed as not tried, with the reason.
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -173,22 +175,39 @@ def pythons() -> Iterator[Row]:
             continue
         exact = process.run([found, "-c", "import platform; print(platform.python_version())"]).stdout.strip()
         place = ROOT / "out" / "pythons" / exact
-        if not (place / "bin" / "pytest").is_file():
-            process.run([found, "-m", "venv", "--clear", place], timeout=300)
-            done = process.run([place / "bin" / "python", "-m", "pip", "install", "-q", "-e", f"{ROOT}[test,parquet]"],
-                               timeout=3600, check=False)
-            if done.code != 0:
-                yield f"Python {number}", exact, "", f"not tried: {' '.join(done.stderr.split()[-25:])}"
-                continue
-        yield f"Python {number}", exact, "`tests/unit`", str(outcome_of(("tests/unit",), place / "bin" / "python"))
+        ours = exact == platform.python_version()
+        if why := "" if ours else furnished(found, place):
+            yield f"Python {number}", exact, "", f"not tried: {why}"
+        else:
+            python = HERE if ours else place / "bin" / "python"
+            yield f"Python {number}", exact, "`tests/unit`", str(outcome_of(("tests/unit", "-n", "2"), python))
+
+
+def furnished(python: Path, place: Path) -> str:
+    """Make a virtual environment with everything that the tests need, unless it is there; why there is none, or
+    nothing."""
+    if (place / "complete").is_file():
+        return ""
+    for words in ([python, "-m", "venv", "--clear", place],
+                  [place / "bin" / "python", "-m", "pip", "install", "-q", "-e", f"{ROOT}[test,parquet]"]):
+        done = process.run(words, timeout=3600, check=False)
+        if done.code != 0:
+            return " ".join((done.stderr or done.stdout).split()[-25:])
+    (place / "complete").touch()
+    return ""
 
 
 def python_of(number: str) -> Path | None:
-    """A Python of this version: of the distribution, or of pyenv's, the newest."""
-    kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{number}.*/bin/python{number}"),
+    """A Python of this version that can make environments: one that can be called by its name, or the newest that
+    pyenv has."""
+    called = shutil.which(f"python{number}")
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    kept = sorted((root / "versions").glob(f"{number}.*/bin/python{number}"), reverse=True,
                   key=lambda path: [int(word) for word in re.findall(r"\d+", path.parts[-3])])
-    system = Path(f"/usr/bin/python{number}")
-    return system if system.is_file() else kept[-1] if kept else None
+    for python in (*([Path(called)] if called else []), *kept):
+        if process.run([python, "-c", "import venv, ensurepip"], check=False).code == 0:
+            return python
+    return None
 
 
 def offered() -> Iterator[str]:

@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from unibeam_nb import tools
 from unibeam_nb.errors import Cancelled, ImageError, UsageError
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine
+from unibeam_nb.musl import c_library
 from unibeam_nb.notebook.display import to_text
 from unibeam_nb.notebook.execute import execute
 from unibeam_nb.notebook.parser import parse
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.release.erts import lean
-from unibeam_nb.release.erts.lean import build_lean, c_library, known_lean
+from unibeam_nb.release.erts.lean import build_lean, known_lean
 from unibeam_nb.release.erts.runtime import Erts, host_erts, is_static
 from unibeam_nb.release.erts.source import erlang_source
 from unibeam_nb.release.otp import host_otp
@@ -67,7 +67,7 @@ def body(machine: Machine) -> str:
 
 def test_another_c_library_makes_another_emulator() -> None:
     """The wrapper of musl names the library of the compiler that it wraps."""
-    assert "musl" in c_library(tools.find(lean.COMPILER)).parent.name
+    assert "musl" in c_library().parent.name
 
 
 def test_the_lean_emulator_is_static_small_and_of_the_hosts_version(store: Store, erts: Erts) -> None:

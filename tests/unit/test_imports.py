@@ -17,8 +17,8 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("visible",), ("errors",), ("units", "bounded"), ("arms", "manners"), ("model", "progress"),
-    ("jsonable", "job", "held"), ("private",), ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",),
-    ("image",), ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",),
+    ("jsonable", "job", "held"), ("private",), ("process", "store"), ("tools",), ("apt", "musl"), ("guest",),
+    ("release",), ("image",), ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",),
     ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 
