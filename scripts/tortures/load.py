@@ -30,7 +30,8 @@ GROWTH = 32 << 20
 few times over."""
 
 ON_DISK = 64 << 20
-"""Bytes of a console on the disk at any moment, since it is trimmed twice a second."""
+"""Bytes of a console on the disk at any moment, since who keeps consoles short is woken by what is written, and looks
+20 to 50 times a second then."""
 
 
 class Kernel:

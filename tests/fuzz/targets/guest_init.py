@@ -59,9 +59,9 @@ def reader(name: str, folder: Path = GUEST) -> Iterator[Judge]:
     """A driver that judges by one of its readers."""
     program = driver(folder)
     # Where addresses are chosen at random, one start in some hundreds finds no room for what the sanitizers set aside.
-    child = process.spawn([tools.find("setarch"), "-R", "sh", "-c", AGAIN, program, name], cwd=program.parent, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          env={"ASAN_OPTIONS": "detect_leaks=0:max_allocation_size_mb=256"})
+    words = [tools.find("setarch"), "-R", "sh", "-c", AGAIN, program, name]
+    child = process.spawn(words, cwd=program.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, env={"ASAN_OPTIONS": "detect_leaks=0:max_allocation_size_mb=256"})
     try:
         yield lambda inputs: [_judged(child, program.parent / "fault", data) for data in inputs]
     finally:
