@@ -45,7 +45,13 @@ SECTIONS: dict[str, str] = {
     "reproducible": "every artefact made twice, in worlds that have nothing but the sources in common: the same bytes",
     "compatibility": "the tests that need it, with every version of everything that this host has",
 }
-"""Every section, in the order in which all are run: its module's name here, and what it shows."""
+"""Every section: its module's name here, and what it shows."""
+
+STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("load",),), (("faults",),), (("reproducible",), ("input", "security", "compatibility")))
+"""The order in which they are run, one stage after another. Those of one stage run beside each other, each in a line:
+none of them measures, and one leaves a processor idle while others do not. `load` wants a quiet host, and `faults`
+looks for whatever else is there."""
 
 
 def section(name: str) -> Section:
