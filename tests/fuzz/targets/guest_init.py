@@ -58,8 +58,7 @@ def driver(folder: Path = GUEST) -> Path:
 def reader(name: str, folder: Path = GUEST) -> Iterator[Judge]:
     """A driver that judges by one of its readers."""
     program = driver(folder)
-    # Where addresses are chosen at random, one start in some hundreds finds no room for what the sanitizers set aside.
-    words = [tools.find("setarch"), "-R", "sh", "-c", AGAIN, program, name]
+    words = [*_unshuffled(), "sh", "-c", AGAIN, program, name]
     child = process.spawn(words, cwd=program.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, env={"ASAN_OPTIONS": "detect_leaks=0:max_allocation_size_mb=256"})
     try:
@@ -71,12 +70,22 @@ def reader(name: str, folder: Path = GUEST) -> Iterator[Judge]:
         process.stop_group(child)
 
 
+@lru_cache(maxsize=1)
+def _unshuffled() -> tuple[str, ...]:
+    """The words that start a program with addresses that are not chosen at random, where the host lets them: else one
+    start in some hundreds finds no room for what the sanitizers set aside."""
+    words = ("setarch", "-R")
+    return words if process.run([*words, "true"], check=False).code == 0 else ()
+
+
 def _judged(child: subprocess.Popen[bytes], fault: Path, data: bytes) -> Verdict:
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write(len(data).to_bytes(4, "big") + data)
     child.stdin.flush()
-    taken, _, micros = child.stdout.readline().strip().partition(b" ")
+    answer = child.stdout.readline()
+    assert answer, "the driver cannot be started"
+    taken, _, micros = answer.strip().partition(b" ")
     if taken:
         return Verdict(None, taken != b"0", int(micros) / 1e6)
     return Verdict(_told(fault.read_text(encoding="utf-8", errors="replace")), False, 0.0)
