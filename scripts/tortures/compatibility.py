@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tortures import ROOT, Options
+from tortures import ROOT, Options, for_tests
 from tortures.page import table, write_section
 from unibeam_nb import process, tools
 from unibeam_nb.errors import UnibeamError
@@ -106,11 +106,11 @@ def outcome_of(tests: Sequence[str], python: Path = HERE) -> Outcome:
     """Run tests with a Python, and read what came out. A run that reports nothing is one failure."""
     with tempfile.TemporaryDirectory(prefix="unibeam-compatibility-") as place:
         report = Path(place) / "report.xml"
-        kept = {key: os.environ[key] for key in ("UNIBEAM_TEST_STORE",) if key in os.environ}
+        own = {"UNIBEAM_TEST_STORE": os.environ["UNIBEAM_TEST_STORE"], "PYTHONPATH": str(ROOT),
+               "PATH": f"{python.parent}:{os.environ['PATH']}"}
         done = process.run(["nice", "-n", "10", python, "-m", "pytest", "-q", f"--junitxml={report}",
                             f"--basetemp={place}/pytest", "-p", "no:cacheprovider", *tests], cwd=ROOT,
-                           env=kept | {"PYTHONPATH": str(ROOT), "PATH": f"{python.parent}:{os.environ['PATH']}"},
-                           timeout=3600, check=False)
+                           env=own, timeout=3600, check=False)
         if not report.is_file():
             return Outcome(failed=1, failures=(" ".join((done.stderr or done.stdout).split()[-30:]),))
         return read_report(report)
@@ -224,10 +224,12 @@ def offered() -> Iterator[str]:
 def run(options: Options) -> bool:
     """Every row, and the section of RELIABILITY.md; whether no test failed."""
     rows: list[Row] = []
-    for group in (languages, programs, kernels, packages, pythons):
-        for row in group():
-            rows.append(row)
-            print("    " + " | ".join(filter(None, row)), flush=True)
+    with for_tests() as store:
+        os.environ["UNIBEAM_TEST_STORE"] = store
+        for group in (languages, programs, kernels, packages, pythons):
+            for row in group():
+                rows.append(row)
+                print("    " + " | ".join(filter(None, row)), flush=True)
     report(rows)
     return not any("failed" in row[3] for row in rows)
 

@@ -12,8 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tortures import ROOT, SHARED, Options
-from unibeam_nb.store import Store
+from tortures import ROOT, Options, share
 
 COUNT, AT_ONCE = 500, 32
 GIGABYTE = 10 ** 9
@@ -41,10 +40,7 @@ class Kernel:
         from jupyter_client.manager import KernelManager
 
         cache = base / "home/cache"
-        cache.mkdir(parents=True)
-        for kind in SHARED:
-            if (known := Store.default().cache / kind).exists():
-                (cache / kind).symlink_to(known.resolve())
+        share(cache)
         self.manager = KernelManager(kernel_name="python3")
         paths = os.pathsep.join((str(ROOT / "scripts"), str(ROOT)))
         self.manager.start_kernel(env=os.environ | {"UNIBEAM_HOME": str(base / "home"), "PYTHONPATH": paths})

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tortures import ROOT, Options
+from tortures import ROOT, Options, for_tests
 
 COPIED = ("unibeam_nb", "tests", "pyproject.toml", "scripts", "frontend")
 
@@ -89,14 +89,14 @@ def run(options: Options) -> bool:
     """Take every defence away, one at a time; ``only`` are the numbers of some, ``count`` how many from the first."""
     numbers = options.only or range(len(REMOVALS))
     chosen = [(number, REMOVALS[number]) for number in numbers][:options.count]
-    with tempfile.TemporaryDirectory(prefix="unibeam-removal-") as place:
+    with tempfile.TemporaryDirectory(prefix="unibeam-removal-") as place, for_tests() as store:
         whole = sorted({one.test for _, one in chosen})
-        missed = [f"{test} fails with every defence in its place" for test in whole if not passes(ROOT, [test])]
+        missed = [f"{test} fails with every defence in its place" for test in whole if not passes(ROOT, test, store)]
         print("\n".join(f"    {line}" for line in missed or [f"with every defence {len(whole)} files of tests pass"]),
               flush=True)
         broken = len(missed)
         for number, one in chosen:
-            noticed = not passes(without(one, Path(place) / str(number)), [one.test])
+            noticed = not passes(without(one, Path(place) / str(number)), one.test, store)
             said = "noticed by" if noticed else "NOT NOTICED by"
             print(f"    {number:>3} {one.what:<52} {said} {one.test}", flush=True)
             missed += [] if noticed else [one.what]
@@ -121,9 +121,10 @@ def without(one: Removal, place: Path) -> Path:
     return place
 
 
-def passes(tree: Path, tests: list[str]) -> bool:
-    """Whether tests pass in a tree. A test that is skipped shows nothing, and counts as one that fails to notice."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests], cwd=tree, check=False,
-        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"})
+def passes(tree: Path, test: str, store: str) -> bool:
+    """Whether a file of tests passes in a tree. A test that is skipped shows nothing, and counts as one that fails to
+    notice."""
+    own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "UNIBEAM_TEST_STORE": store}
+    done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test], cwd=tree,
+                          check=False, capture_output=True, text=True, env=os.environ | own)
     return done.returncode == 0
