@@ -48,7 +48,8 @@ def test_a_snapshot_is_taken_into_a_shared_file_and_mapped_privately_by_copies()
     assert option(resumed, "-incoming") == "defer"
     # The devices of both must be the same ones in the same order, or the state does not fit.
     rest = [word for word in resumed if word not in ("-incoming", "defer") and "memory-backend" not in word]
-    assert rest == [word for word in taken if "memory-backend" not in word]
+    assert rest == [word for word in taken if "memory-backend" not in word and word != "-preconfig"]
+    assert "-preconfig" not in resumed, "the kernel of a copy reads its command line no more"
     line = kernel_command_line(dataclasses.replace(GUEST, snapshot="taken"))
     assert line.split().count("unibeam.snapshot") == 1
 

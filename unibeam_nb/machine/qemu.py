@@ -77,10 +77,9 @@ def _seed(seat: Seat) -> Path | None:
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
     """Let the guest run; the host's monotonic clock just before, which is the mark ``vmm``. A copy gets its state,
     and is told who it is."""
-    line = _line(seat)
     if seat.snapshot is not None and seat.snapshot.state is not None:
-        return resume.start(seat, seat.snapshot.state, alive, line or "")
-    return qmp.run_guest(seat.directory, alive, line=line)
+        return resume.start(seat, seat.snapshot.state, alive)
+    return qmp.run_guest(seat.directory, alive, line=_line(seat))
 
 
 def payload(record: Record, directory: Path) -> list[ProcessId]:

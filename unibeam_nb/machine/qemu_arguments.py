@@ -72,7 +72,8 @@ LONGEST_CMDLINE = 2047
 
 PRIVATELY = "-preconfig"
 """What has QEMU wait for the kernel's command line, which it is told over QMP (machine/qmp.py): its own command line is
-for every user of the host to read, and the kernel's has the boot's nonce and the user's variables."""
+for every user of the host to read, and the kernel's has the boot's nonce and the user's variables. The kernel of a
+resumed machine has read it long ago, and reads it no more."""
 
 RAM = "ram"
 """The guest's RAM where it is kept in a file: a name in the machine's directory, as for the sockets."""
@@ -198,7 +199,8 @@ def arguments(guest: Guest) -> tuple[str, ...]:
             *(seed_disk(guest.seed, guest.platform) if guest.seed else ()),
             *(data_disk(guest.data, guest.platform) if guest.data else ()),
             *(("-icount", "shift=0,sleep=off") if counted else ()),
-            "-kernel", str(guest.kernel), *(("-initrd", str(guest.initramfs)) if guest.initramfs else ()), PRIVATELY)
+            "-kernel", str(guest.kernel), *(("-initrd", str(guest.initramfs)) if guest.initramfs else ()),
+            *(() if guest.snapshot == "resumed" else (PRIVATELY,)))
 
 
 def _disk(guest: Guest, root: Path) -> tuple[str, ...]:

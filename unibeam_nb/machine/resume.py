@@ -30,9 +30,8 @@ INCOMING = "state.sock"
 CAPABILITIES = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
 
 
-def start(seat: Seat, state: Path, alive: Callable[[], bool], line: str) -> float | None:
-    """Give a QEMU that waits for it the state, let it run on as a machine of its own, and wait for its mark. ``line``
-    is the kernel's command line, which is none of the copy's any more.
+def start(seat: Seat, state: Path, alive: Callable[[], bool]) -> float | None:
+    """Give a QEMU that waits for it the state, let it run on as a machine of its own, and wait for its mark.
 
     Returns the host's monotonic clock when QEMU was up, or None when QEMU ended.
     """
@@ -40,7 +39,6 @@ def start(seat: Seat, state: Path, alive: Callable[[], bool], line: str) -> floa
     until = time.monotonic() + seat.options.deadline
 
     async def talk(client: Any) -> tuple[float, socket.socket | None]:
-        await qmp.tell_kernel(client, line)
         began = time.monotonic()
         await client.execute("migrate-set-capabilities", CAPABILITIES)
         await client.execute("migrate-incoming", {"uri": f"unix:{INCOMING}"})
