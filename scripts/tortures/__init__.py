@@ -55,7 +55,7 @@ SECTIONS: dict[str, str] = {
 """Every section: its module's name here, and what it shows."""
 
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("load",),), (("faults",),), (("reproducible",), ("input", "security", "compatibility")))
+    (("load",),), (("faults",),), (("compatibility",), ("reproducible", "security", "input")))
 """The order in which they are run, one stage after another. Those of one stage run beside each other, each in a line:
 none of them measures, and one leaves a processor idle while others do not. `load` wants a quiet host, and `faults`
 looks for whatever else is there."""

@@ -126,7 +126,9 @@ def without(one: Removal, place: Path) -> Path:
 def passes(tree: Path, test: str, store: str) -> bool:
     """Whether a file of tests passes in a tree. A test that is skipped shows nothing, and counts as one that fails to
     notice."""
-    own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "UNIBEAM_TEST_STORE": store}
+    # Other tests may run meanwhile: these have machines of their own (tests/conftest.py).
+    own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "UNIBEAM_TEST_STORE": store,
+           "PYTEST_XDIST_WORKER": "security"}
     done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test], cwd=tree,
                           check=False, capture_output=True, text=True, env=os.environ | own)
     return done.returncode == 0
