@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from tortures import SECTIONS, SEED, Options, section
+from tortures import SECTIONS, SEED, STAGES, Options, section
 
 
 def main() -> int:
@@ -27,15 +30,41 @@ def main() -> int:
         parser.error(f"there is no section {unknown[0]}")
     if given.only and len(given.sections) != 1:
         parser.error("--only repeats a case of one section: name it")
-    failed = []
-    for name in given.sections or SECTIONS:
-        print(f"==> {name}: {SECTIONS[name]} (seed {given.seed})", flush=True)
-        began = time.monotonic()
-        if not section(name).run(Options(given.seed, given.count, tuple(given.only))):
-            failed.append(name)
-        print(f"    {time.monotonic() - began:.0f} s", flush=True)
+    wanted, failed = given.sections or list(SECTIONS), []
+    if len(wanted) == 1:
+        failed = [name for name in wanted if not played(name, Options(given.seed, given.count, tuple(given.only)))]
+    else:
+        words = ["--seed", str(given.seed), *(["--count", str(given.count)] if given.count else [])]
+        for stage in STAGES:
+            lines = [[name for name in line if name in wanted] for line in stage]
+            with ThreadPoolExecutor(len(lines)) as pool:
+                failed += [name for bad in pool.map(lambda line: in_line(line, words), lines) for name in bad]
     print(f"Did not hold: {', '.join(failed)}." if failed else "Everything held.")
     return 1 if failed else 0
+
+
+def played(name: str, options: Options) -> bool:
+    """Run one section here; whether it held."""
+    print(f"==> {name}: {SECTIONS[name]} (seed {options.seed})", flush=True)
+    began = time.monotonic()
+    held = section(name).run(options)
+    print(f"    {time.monotonic() - began:.0f} s", flush=True)
+    return held
+
+
+def in_line(names: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Run sections one after another, each in a process of its own that cannot take others with it; those that did not
+    hold."""
+    failed = []
+    for name in names:
+        with subprocess.Popen([sys.executable, "-u", __file__, name, *words], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                print(f"{name:<14}{line}", end="", flush=True)
+        if child.returncode:
+            failed.append(name)
+    return failed
 
 
 if __name__ == "__main__":

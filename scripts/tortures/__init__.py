@@ -6,9 +6,16 @@ A module has ``run(options) -> bool``: it prints what it counts, with its seed, 
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from unibeam_nb.held import remove_tree
+from unibeam_nb.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +52,37 @@ SECTIONS: dict[str, str] = {
     "reproducible": "every artefact made twice, in worlds that have nothing but the sources in common: the same bytes",
     "compatibility": "the tests that need it, with every version of everything that this host has",
 }
-"""Every section, in the order in which all are run: its module's name here, and what it shows."""
+"""Every section: its module's name here, and what it shows."""
+
+STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("load",),), (("faults",),), (("compatibility",), ("reproducible", "security", "input")))
+"""The order in which they are run, one stage after another. Those of one stage run beside each other, each in a line:
+none of them measures, and one leaves a processor idle while others do not. `load` wants a quiet host, and `faults`
+looks for whatever else is there."""
+
+
+def share(cache: Path) -> None:
+    """Let a cache of a section's own have :data:`SHARED` of the user's, and keep there what it adds to that."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for kind in SHARED:
+        known = Store.default().cache / kind
+        known.mkdir(parents=True, exist_ok=True)
+        (cache / kind).symlink_to(known.resolve())
+
+
+@contextmanager
+def for_tests() -> Iterator[str]:
+    """What tests of the project that a section runs are given as UNIBEAM_TEST_STORE: the one that is set, or a place of
+    this run's own, so that a kernel is not compiled for each of them."""
+    if kept := os.environ.get("UNIBEAM_TEST_STORE"):
+        yield kept
+        return
+    base = Path(tempfile.mkdtemp(prefix="unibeam-tests-"))
+    try:
+        share(base / "store" / "cache")
+        yield str(base)
+    finally:
+        remove_tree(base)
 
 
 def section(name: str) -> Section:

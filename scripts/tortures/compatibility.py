@@ -10,7 +10,9 @@ another version, is listed as not tried, with the reason.
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tortures import ROOT, Options
+from tortures import ROOT, Options, for_tests
 from tortures.page import table, write_section
 from unibeam_nb import process, tools
 from unibeam_nb.errors import UnibeamError
@@ -104,11 +106,11 @@ def outcome_of(tests: Sequence[str], python: Path = HERE) -> Outcome:
     """Run tests with a Python, and read what came out. A run that reports nothing is one failure."""
     with tempfile.TemporaryDirectory(prefix="unibeam-compatibility-") as place:
         report = Path(place) / "report.xml"
-        kept = {key: os.environ[key] for key in ("UNIBEAM_TEST_STORE",) if key in os.environ}
+        own = {"UNIBEAM_TEST_STORE": os.environ["UNIBEAM_TEST_STORE"], "PYTHONPATH": str(ROOT),
+               "PATH": f"{python.parent}:{os.environ['PATH']}"}
         done = process.run(["nice", "-n", "10", python, "-m", "pytest", "-q", f"--junitxml={report}",
                             f"--basetemp={place}/pytest", "-p", "no:cacheprovider", *tests], cwd=ROOT,
-                           env=kept | {"PYTHONPATH": str(ROOT), "PATH": f"{python.parent}:{os.environ['PATH']}"},
-                           timeout=3600, check=False)
+                           env=own, timeout=3600, check=False)
         if not report.is_file():
             return Outcome(failed=1, failures=(" ".join((done.stderr or done.stdout).split()[-30:]),))
         return read_report(report)
@@ -173,22 +175,39 @@ def pythons() -> Iterator[Row]:
             continue
         exact = process.run([found, "-c", "import platform; print(platform.python_version())"]).stdout.strip()
         place = ROOT / "out" / "pythons" / exact
-        if not (place / "bin" / "pytest").is_file():
-            process.run([found, "-m", "venv", "--clear", place], timeout=300)
-            done = process.run([place / "bin" / "python", "-m", "pip", "install", "-q", "-e", f"{ROOT}[test,parquet]"],
-                               timeout=3600, check=False)
-            if done.code != 0:
-                yield f"Python {number}", exact, "", f"not tried: {' '.join(done.stderr.split()[-25:])}"
-                continue
-        yield f"Python {number}", exact, "`tests/unit`", str(outcome_of(("tests/unit",), place / "bin" / "python"))
+        ours = exact == platform.python_version()
+        if why := "" if ours else furnished(found, place):
+            yield f"Python {number}", exact, "", f"not tried: {why}"
+        else:
+            python = HERE if ours else place / "bin" / "python"
+            yield f"Python {number}", exact, "`tests/unit`", str(outcome_of(("tests/unit", "-n", "2"), python))
+
+
+def furnished(python: Path, place: Path) -> str:
+    """Make a virtual environment with everything that the tests need, unless it is there; why there is none, or
+    nothing."""
+    if (place / "complete").is_file():
+        return ""
+    for words in ([python, "-m", "venv", "--clear", place],
+                  [place / "bin" / "python", "-m", "pip", "install", "-q", "-e", f"{ROOT}[test,parquet]"]):
+        done = process.run(words, timeout=3600, check=False)
+        if done.code != 0:
+            return " ".join((done.stderr or done.stdout).split()[-25:])
+    (place / "complete").touch()
+    return ""
 
 
 def python_of(number: str) -> Path | None:
-    """A Python of this version: of the distribution, or of pyenv's, the newest."""
-    kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{number}.*/bin/python{number}"),
+    """A Python of this version that can make environments: one that can be called by its name, or the newest that
+    pyenv has."""
+    called = shutil.which(f"python{number}")
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    kept = sorted((root / "versions").glob(f"{number}.*/bin/python{number}"), reverse=True,
                   key=lambda path: [int(word) for word in re.findall(r"\d+", path.parts[-3])])
-    system = Path(f"/usr/bin/python{number}")
-    return system if system.is_file() else kept[-1] if kept else None
+    for python in (*([Path(called)] if called else []), *kept):
+        if process.run([python, "-c", "import venv, ensurepip"], check=False).code == 0:
+            return python
+    return None
 
 
 def offered() -> Iterator[str]:
@@ -205,10 +224,12 @@ def offered() -> Iterator[str]:
 def run(options: Options) -> bool:
     """Every row, and the section of RELIABILITY.md; whether no test failed."""
     rows: list[Row] = []
-    for group in (languages, programs, kernels, packages, pythons):
-        for row in group():
-            rows.append(row)
-            print("    " + " | ".join(filter(None, row)), flush=True)
+    with for_tests() as store:
+        os.environ["UNIBEAM_TEST_STORE"] = store
+        for group in (languages, programs, kernels, packages, pythons):
+            for row in group():
+                rows.append(row)
+                print("    " + " | ".join(filter(None, row)), flush=True)
     report(rows)
     return not any("failed" in row[3] for row in rows)
 

@@ -59,9 +59,13 @@ def _cgroups() -> list[str]:
 
 
 def _others(cgroup: Path) -> bool:
-    """Whether a control group has processes of other PID namespaces, which are told as 0: it is not of this case."""
+    """Whether a control group has processes of other PID namespaces, so that it is not of this case: version 2 tells
+    them as 0, version 1 not at all, but counts them."""
     with contextlib.suppress(OSError):
-        return any("0" in procs.read_text().split() for procs in cgroup.rglob("cgroup.procs"))
+        if any("0" in procs.read_text().split() for procs in cgroup.rglob("cgroup.procs")):
+            return True
+        return any(int(count.read_text()) > len(count.with_name("tasks").read_text().split())
+                   for count in (CGROUPS / "pids" / cgroup.name).rglob("pids.current"))
     return False
 
 

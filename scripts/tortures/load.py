@@ -12,8 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tortures import ROOT, SHARED, Options
-from unibeam_nb.store import Store
+from tortures import ROOT, Options, share
 
 COUNT, AT_ONCE = 500, 32
 GIGABYTE = 10 ** 9
@@ -30,7 +29,8 @@ GROWTH = 32 << 20
 few times over."""
 
 ON_DISK = 64 << 20
-"""Bytes of a console on the disk at any moment, since it is trimmed twice a second."""
+"""Bytes of a console on the disk at any moment, since who keeps consoles short is woken by what is written, and looks
+20 to 50 times a second then."""
 
 
 class Kernel:
@@ -40,10 +40,7 @@ class Kernel:
         from jupyter_client.manager import KernelManager
 
         cache = base / "home/cache"
-        cache.mkdir(parents=True)
-        for kind in SHARED:
-            if (known := Store.default().cache / kind).exists():
-                (cache / kind).symlink_to(known.resolve())
+        share(cache)
         self.manager = KernelManager(kernel_name="python3")
         paths = os.pathsep.join((str(ROOT / "scripts"), str(ROOT)))
         self.manager.start_kernel(env=os.environ | {"UNIBEAM_HOME": str(base / "home"), "PYTHONPATH": paths})

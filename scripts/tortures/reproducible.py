@@ -14,10 +14,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,6 @@ STRANGER = 12345
 """A user id that nobody has."""
 
 AS_STRANGER = (f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
-
-PYTHON = ROOT / ".venv" / "bin" / "python"
 
 TURKISH = "tr_TR.UTF-8"
 """The locale in which the capital of i is not I."""
@@ -69,8 +70,7 @@ def what_lacks() -> dict[str, str]:
     lacks = {}
     if os.geteuid() != 0:
         lacks["user"] = "only root can start a program as somebody else"
-    elif process.run(["setpriv", *AS_STRANGER, "env", f"PYTHONPATH={ROOT}", PYTHON, "-c", "import unibeam_nb"],
-                     check=False).code:
+    elif not _is_for_strangers(*python()):
         lacks["user"] = "this Python lies where nobody else can start it"
     for factor, program in (("clock", "faketime"), ("file order", "disorderfs"), ("locale", "localedef"),
                             ("processors", "taskset")):
@@ -79,6 +79,22 @@ def what_lacks() -> dict[str, str]:
     if len(os.sched_getaffinity(0)) < 2:
         lacks["processors"] = "this host has one processor"
     return lacks
+
+
+@lru_cache(maxsize=1)
+def python() -> tuple[Path, str]:
+    """The Python that makes both worlds, and where it finds modules (``PYTHONPATH``): our own, or where that lies in
+    somebody's home, the host's of the same version with our packages."""
+    own = (Path(sys.executable), str(ROOT))
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    hosts = (Path("/usr/bin") / version, f"{ROOT}{os.pathsep}{sysconfig.get_path('purelib')}")
+    return next((each for each in (own, hosts) if _is_for_strangers(*each)), own)
+
+
+def _is_for_strangers(program: Path, path: str) -> bool:
+    """Whether another user can start it. ``env`` starts it, when the rights of root are gone."""
+    words = ["setpriv", *AS_STRANGER, "env", f"PYTHONPATH={path}", program, "-c", "import unibeam_nb, zstandard"]
+    return program.is_file() and process.run(words, check=False).code == 0
 
 
 @contextmanager
@@ -111,7 +127,8 @@ def laid_out(world: World, below: Path, store: Store, kernel: Path) -> Iterator[
 def command(world: World, home: Path, products: Sequence[str], result: Path) -> list[str | Path]:
     """What starts artefacts.py in a world."""
     other = world.other
-    words: list[str | Path] = ["env", "-C", home, f"TMPDIR={home / 'tmp'}", f"HOME={home}", f"PYTHONPATH={ROOT}",
+    program, path = python()
+    words: list[str | Path] = ["env", "-C", home, f"TMPDIR={home / 'tmp'}", f"HOME={home}", f"PYTHONPATH={path}",
                                "PYTHONDONTWRITEBYTECODE=1", f"MPLCONFIGDIR={home / 'tmp'}",
                                f"PYTHONHASHSEED={4242 if 'hash seed' in other else 0}",
                                f"TZ={'Pacific/Kiritimati' if 'time zone' in other else 'UTC'}",
@@ -124,7 +141,7 @@ def command(world: World, home: Path, products: Sequence[str], result: Path) -> 
     words += ["sh", "-c", f"umask {'077' if 'umask' in other else '022'}; exec \"$@\"", "sh"]
     if "clock" in other:
         words += ["faketime", "--exclude-monotonic", "-f", "+400d"]
-    return [*words, PYTHON, Path(__file__).with_name("artefacts.py"), home, result, *products]
+    return [*words, program, Path(__file__).with_name("artefacts.py"), home, result, *products]
 
 
 def make(world: World, below: Path, store: Store, kernel: Path, products: Sequence[str]) -> Made:

@@ -9,6 +9,7 @@ import pytest
 from unibeam_nb.errors import Cancelled, ImageError, UsageError
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine
+from unibeam_nb.musl import c_library
 from unibeam_nb.notebook.display import to_text
 from unibeam_nb.notebook.execute import execute
 from unibeam_nb.notebook.parser import parse
@@ -62,6 +63,11 @@ def body(machine: Machine) -> str:
     assert machine.url is not None
     with urllib.request.urlopen(machine.url, timeout=30) as answer:
         return str(answer.read().decode())
+
+
+def test_another_c_library_makes_another_emulator() -> None:
+    """The wrapper of musl names the library of the compiler that it wraps."""
+    assert "musl" in c_library().parent.name
 
 
 def test_the_lean_emulator_is_static_small_and_of_the_hosts_version(store: Store, erts: Erts) -> None:

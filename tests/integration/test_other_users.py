@@ -32,7 +32,11 @@ MODULE = """\
 start() -> io:format("@unibeam 0000000000000000 app 1 memory=1~n"), {ok, spawn(fun() -> timer:sleep(infinity) end)}.
 """
 
-ARMS = ("release@process", "oci+scratch@crun", "oci+scratch@podman", "linux+tiny@qemu", "linux+tiny+resume@qemu")
+ARMS = ("release@process", "oci+scratch@crun", "oci+scratch@podman", "linux+tiny@qemu", "linux+tiny+resume@qemu",
+        "linux@uml")
+
+TOKEN = "the-users-own-password"
+"""What every machine is given by `--env`."""
 
 SPY = r"""
 import json, os, socket, sys
@@ -101,7 +105,8 @@ def running(store: Store, open_place: Path) -> Iterator[dict[str, Machine]]:
         for arm in ARMS:
             target = arm.partition("@")[0].split("+")[0]
             lab.build("kept", text=MODULE, target=target, flavour="scratch" if target == "oci" else "")
-            machines[arm] = lab.boot("kept", arm=arm, channel=True, deadline=240, machine_name=arm.replace("@", "-"))
+            machines[arm] = lab.boot("kept", arm=arm, channel=True, deadline=240, env=(f"TOKEN={TOKEN}",),
+                                     machine_name=arm.replace("@", "-"))
         yield machines
     finally:
         os.umask(umask)
@@ -130,7 +135,7 @@ def test_another_user_gets_at_nothing_that_belongs_to_a_machine(running: dict[st
     found = spied(files=[str(p) for p in everything if p.is_file() or p.is_fifo()],
                   directories=[str(p) for p in everything if p.is_dir() and not p.is_symlink()],
                   sockets=[str(path) for path in sockets],
-                  secrets=secrets(running), ports=[machine.channel for machine in running.values()])
+                  secrets=[*secrets(running), TOKEN], ports=[machine.channel for machine in running.values()])
     assert (found["read"], found["entered"], found["connected"], found["told"], found["environments"]) == ([],) * 5
     # The port is there for everybody, and answers all with the same: {error, <<"refused">>}.
     assert len(found["answers"]) == len(ARMS)
@@ -146,8 +151,8 @@ def test_what_opens_a_machine_stands_in_one_file(running: dict[str, Machine], st
     for machine, secret in zip(running.values(), wanted, strict=True):
         holding = [path.name for path in machine.directory.rglob("*") if path.is_file() and not path.is_symlink()
                    and "upper" not in path.parts and secret in path.read_bytes()]
-        # A bare runtime takes a program's environment from a file, and no other way.
-        assert set(holding) - {"config.json"} == {door.SECRET_FILE}, machine.arm
+        # A runtime or an engine takes a program's environment from a file of the same directory.
+        assert set(holding) - {"config.json", "variables"} == {door.SECRET_FILE}, machine.arm
         assert stat.S_IMODE((machine.directory / door.SECRET_FILE).stat().st_mode) == 0o600
         shown = repr(machine) + repr(machine.record) + as_html(machine_sheet(machine)) + as_text(machine_sheet(machine))
         assert secret not in shown.encode()
@@ -157,11 +162,31 @@ def test_what_opens_a_machine_stands_in_one_file(running: dict[str, Machine], st
             if path.is_file():
                 data = path.read_bytes()
                 assert not any(secret in data for secret in wanted), path
-    lines = []
-    for one in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            lines.append(" ".join(one.cmdline()).encode())
+    lines = [word.encode() for one in psutil.process_iter() for word in command_line(one)]
     assert not any(secret in line for secret in wanted for line in lines)
+
+
+def test_a_variable_of_the_user_reaches_the_program_and_nobody_else(running: dict[str, Machine], store: Store) -> None:
+    from unibeam_nb.notebook.display import machine_sheet
+    from unibeam_nb.notebook.sheet import as_html, as_text
+    from unibeam_nb.talk.evaluating import evaluate
+
+    for arm, machine in running.items():
+        assert evaluate(store, machine, 'os:getenv("TOKEN").').value == TOKEN, arm
+        shown = repr(machine) + repr(machine.record) + as_html(machine_sheet(machine)) + as_text(machine_sheet(machine))
+        assert TOKEN not in shown
+        assert TOKEN.encode() not in machine.console.raw()
+    lines = [word for one in psutil.process_iter() for word in command_line(one)]
+    assert not [line for line in lines if TOKEN in line]
+    # A nonce lets nobody in. On User-mode Linux it is told as that lets itself be told.
+    assert not [line for line in lines for arm, machine in running.items()
+                if machine.record.nonce in line and arm != "linux@uml"]
+
+
+def command_line(one: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return one.cmdline()
+    return []
 
 
 def test_qemu_runs_in_its_sandbox_and_listens_to_its_owner_alone(running: dict[str, Machine]) -> None:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import resource
+import shutil
 import struct
 import tarfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 from tests.fuzz import runner
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.target import Target
-from tests.fuzz.targets import TARGETS, guest
+from tests.fuzz.targets import TARGETS, guest, guest_init
 from unibeam_nb.errors import ArchiveError
 from unibeam_nb.image.formats import cpio, rofs
 from unibeam_nb.release.archive import unpack
@@ -25,7 +26,7 @@ SEED = 20260
 SLICE = 60
 """Inputs of each target here; scripts/torture.py gives them a million."""
 
-KEPT = sorted(runner.FINDINGS.glob("*/*"))
+KEPT = sorted(path for path in runner.FINDINGS.glob("*/*") if path.parent.name in TARGETS)
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name}")
@@ -64,6 +65,20 @@ def test_whatever_is_not_an_error_of_ours_is_a_fault() -> None:
     assert (fine.fault, fine.taken, ours.fault, ours.taken) == (None, True, None, False)
     assert slow.fault == "more than 1 s"
     assert (wrong.fault or "").startswith("ValueError in tests/unit/test_bad_input.py:")
+
+
+@pytest.mark.skipif("pid1-orders" not in TARGETS, reason="there is no C compiler here")
+def test_a_buffer_of_pid_1_that_is_too_short_is_a_fault_and_the_next_input_is_judged(tmp_path: Path) -> None:
+    shutil.copytree(guest_init.GUEST, tmp_path / "guest")
+    orders = tmp_path / "guest/orders.c"
+    text = orders.read_text(encoding="utf-8")
+    assert "char line[1024];" in text
+    orders.write_text(text.replace("char line[1024];", "char line[64];"), encoding="utf-8")
+    order, *_, secret = TARGETS["pid1-orders"].seeds()
+    with guest_init.reader("orders", tmp_path / "guest") as judge:
+        found, fine = judge([order, secret])
+    assert (found.fault or "").startswith("stack-buffer-overflow in orders.c:")
+    assert (fine.fault, fine.taken) == (None, True)
 
 
 def test_a_finding_is_made_as_short_as_it_can_be() -> None:

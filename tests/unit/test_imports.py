@@ -17,9 +17,9 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("visible",), ("errors",), ("units", "bounded"), ("arms", "manners"), ("model", "progress"),
-    ("jsonable", "job", "held"), ("private",), ("process", "store"), ("tools",), ("apt",), ("guest",), ("release",),
-    ("image",), ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",), ("notebook",), ("cli",),
-    ("__main__",))
+    ("jsonable", "job", "held"), ("private",), ("process", "store"), ("tools",), ("apt", "musl"), ("guest",),
+    ("release",), ("image",), ("machine",), ("talk",), ("bench",), ("analysis",), ("doctor",), ("lab",),
+    ("notebook",), ("cli",), ("__main__",))
 """From the bottom up: a module may import its own layer and those before it."""
 
 PURE = ("visible", "errors", "units", "bounded", "arms", "model", "jsonable", "image.formats",

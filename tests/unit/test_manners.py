@@ -97,12 +97,13 @@ def test_on_microvm_the_kernel_is_told_where_each_device_is() -> None:
 
 
 def test_a_data_disk_can_be_written_and_comes_behind_the_root() -> None:
-    words = arguments(replace(GUEST, data=Path("/d,1"), more=("unibeam.data",)))
+    guest = replace(GUEST, data=Path("/d,1"), more=("unibeam.data",))
+    words = arguments(guest)
     nodes = [words[i + 1] for i, word in enumerate(words) if word == "-blockdev"]
     assert "read-only=on" in nodes[0]
     assert nodes[1] == "driver=file,node-name=data,discard=unmap,filename=/d,,1"
     assert "virtio-blk-device,drive=data,serial=unibeam-data" in words
-    assert words[words.index("-append") + 1].endswith(" unibeam.data")
+    assert kernel_command_line(guest).endswith(" unibeam.data")
 
 
 def test_user_mode_linux_gets_its_disk_by_name() -> None:

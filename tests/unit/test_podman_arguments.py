@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unibeam_nb.machine.podman_arguments import Places, base, owned, pull, remove, run
+import pytest
+
+from unibeam_nb.errors import UsageError
+from unibeam_nb.machine.podman_arguments import Places, base, listed, owned, pull, remove, run
 
 PLACES = Places(Path("/cache/root"), Path("/tmp/u"), Path("/cache/containers.conf"), Path("/cache/policy.json"),
                 Path("/cache/networks"))
@@ -35,6 +38,21 @@ def test_without_cgroups_no_limit_is_promised() -> None:
     assert words[words.index("--cgroups") + 1] == "disabled"
     assert "--memory" not in words
     assert "--cgroup-parent" not in words
+
+
+def test_what_may_be_a_secret_is_told_in_a_file() -> None:
+    words = run("image", "unibeam-1", "me", ARGV, {"HOME": "/"}, variables=Path("/m/variables"))
+    assert words[words.index("--env-file") + 1] == "/m/variables"
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--env"] == ["HOME=/"]
+    assert listed({"TOKEN": "a=b #c", "EMPTY": ""}) == "TOKEN=a=b #c\nEMPTY=\n"
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "a\rb"])
+def test_a_value_of_two_lines_is_refused(value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        listed({"TEXT": value})
+    assert caught.value.message == "The value of TEXT cannot be handed to a container engine."
+    assert caught.value.hint == "There it is one line: boot on crun, or pass it without line breaks."
 
 
 def test_removing_a_container_that_is_gone_is_no_error() -> None:

@@ -58,7 +58,15 @@ def test_the_guest_is_paused_alone_and_gone_when_it_panics() -> None:
     assert {"-S", "-nodefaults", "-no-user-config", "-no-reboot"} <= set(words)
     assert after(words, "-display") == "none"
     assert after(words, "-sandbox").startswith("on,")
-    assert "panic=-1" in after(words, "-append").split()
+    assert "panic=-1" in kernel_command_line(GUEST).split()
+
+
+def test_what_the_kernel_is_told_stands_on_no_command_line_of_this_host() -> None:
+    guest = dataclasses.replace(GUEST, variables=(("TOKEN", "hunter2"),))
+    assert "unibeam.env.TOKEN=hunter2" in kernel_command_line(guest).split()
+    words = arguments(guest)
+    assert "-preconfig" in words
+    assert not any(told in word for word in words for told in ("hunter2", GUEST.nonce, "unibeam."))
 
 
 def test_the_kernel_is_told_everything_pid_1_reads() -> None:

@@ -110,6 +110,16 @@ def test_a_machine_that_outlives_its_booter_has_its_console_kept_short(fresh_sto
     assert not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE
 
 
+def test_who_keeps_consoles_wakes_when_one_is_written(tmp_path: Path) -> None:
+    bell = ring._Bell()
+    bell.on(tmp_path)
+    bell.on(tmp_path)
+    assert not bell.wait(0)
+    (tmp_path / "console.log").write_bytes(b"x")
+    assert bell.wait(60)
+    assert not bell.wait(0), "all of it was heard at once"
+
+
 def test_whoever_keeps_consoles_is_gone_when_their_directory_is(fresh_store: Store) -> None:
     machines = registry.root(fresh_store)
     ring.keep_short(machines)

@@ -14,7 +14,7 @@ from unibeam_nb.jsonable import dump
 from unibeam_nb.machine import snapshot
 from unibeam_nb.machine.memory import of_mapping
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
-from unibeam_nb.machine.qemu_arguments import Guest, arguments
+from unibeam_nb.machine.qemu_arguments import Guest, arguments, kernel_command_line
 from unibeam_nb.machine.snapshot_facts import Facts, Manifest, damage, facts_of, order, refusal
 from unibeam_nb.model import Image, Launch, Probe
 from unibeam_nb.store import Store
@@ -38,7 +38,7 @@ def test_an_ordinary_machine_knows_nothing_of_snapshots() -> None:
     words = arguments(GUEST)
     assert option(words, "-object") == "memory-backend-memfd,id=ram,size=128M,share=on"
     assert "-incoming" not in words
-    assert "unibeam.snapshot" not in option(words, "-append")
+    assert "unibeam.snapshot" not in kernel_command_line(GUEST)
 
 
 def test_a_snapshot_is_taken_into_a_shared_file_and_mapped_privately_by_copies() -> None:
@@ -48,8 +48,10 @@ def test_a_snapshot_is_taken_into_a_shared_file_and_mapped_privately_by_copies()
     assert option(resumed, "-incoming") == "defer"
     # The devices of both must be the same ones in the same order, or the state does not fit.
     rest = [word for word in resumed if word not in ("-incoming", "defer") and "memory-backend" not in word]
-    assert rest == [word for word in taken if "memory-backend" not in word]
-    assert option(taken, "-append").split().count("unibeam.snapshot") == 1
+    assert rest == [word for word in taken if "memory-backend" not in word and word != "-preconfig"]
+    assert "-preconfig" not in resumed, "the kernel of a copy reads its command line no more"
+    line = kernel_command_line(dataclasses.replace(GUEST, snapshot="taken"))
+    assert line.split().count("unibeam.snapshot") == 1
 
 
 def test_erlangs_clock_waits_for_the_copy_only_where_there_is_one() -> None:

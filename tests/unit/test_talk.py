@@ -21,8 +21,8 @@ from unibeam_nb.machine import docker_arguments, door, podman_arguments
 from unibeam_nb.machine.door import Door
 from unibeam_nb.machine.marks import MarkReader, with_kernel
 from unibeam_nb.machine.options import BootOptions, Seat, Snapshot
-from unibeam_nb.machine.osv_arguments import OsvGuest, osv_arguments
-from unibeam_nb.machine.qemu_arguments import Guest, arguments
+from unibeam_nb.machine.osv_arguments import OsvGuest, osv_arguments, osv_command_line
+from unibeam_nb.machine.qemu_arguments import Guest, arguments, kernel_command_line
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.snapshot_facts import facts_of, order
 from unibeam_nb.model import Image, Launch
@@ -138,22 +138,25 @@ def test_no_command_line_holds_the_secret() -> None:
         seat().variables.items()), channel=4371)
     words = arguments(guest)
     assert not any(SECRET in word for word in words)
-    assert "unibeam.channel=4371" in words[words.index("-append") + 1].split()
+    assert "unibeam.channel=4371" in kernel_command_line(guest).split()
+    assert SECRET not in kernel_command_line(guest)
     assert "hostfwd=tcp:127.0.0.1:40000-:4371" in words[words.index("-netdev") + 1]
-    asked: dict[str, Any] = {"image": "i", "name": "n", "owner": "o", "argv": ("/erlexec",), "env": seat().variables,
-                             "private": tuple(seat().private), "mem_mb": 64}
+    asked: dict[str, Any] = {"image": "i", "name": "n", "owner": "o", "argv": ("/erlexec",), "env": seat().fixed,
+                             "variables": Path("/m/variables"), "mem_mb": 64}
     for container in (podman_arguments.run(**asked), docker_arguments.run(**asked)):
         assert not any(SECRET in word for word in container)
-        assert container[container.index(door.VARIABLE) - 1] == "--env"
+        assert container[container.index("/m/variables") - 1] == "--env-file"
+    assert f"{door.VARIABLE}={seat().private[door.VARIABLE]}\n" in podman_arguments.listed(seat().given)
 
 
 def test_a_machine_on_osv_fetches_the_secret_where_only_its_own_network_leads() -> None:
     guest = OsvGuest(Path("k"), Path("d"), Launch("erts-13"), (8080,), "0" * 16, "tcg", ports=seat().forwarded)
-    words = osv_arguments(dataclasses.replace(guest, channel=4371))
-    assert not any(SECRET in word for word in words)
+    told = dataclasses.replace(guest, channel=4371)
+    words = osv_arguments(told)
+    assert not any(SECRET in word for word in (*words, osv_command_line(told)))
     assert ",guestfwd=tcp:10.0.2.4:4371-chardev:secret" in words[words.index("-netdev") + 1]
     assert "socket,id=secret,path=secret.sock,server=on,wait=off" in words
-    assert "@10.0.2.4:4371" in words[words.index("-append") + 1]
+    assert "@10.0.2.4:4371" in osv_command_line(told)
     assert "secret" not in " ".join(osv_arguments(guest))
 
 

@@ -10,7 +10,7 @@ import pytest
 from unibeam_nb.errors import MachineError, UsageError
 from unibeam_nb.machine import slirp
 from unibeam_nb.machine.uml import ram_directory
-from unibeam_nb.machine.uml_arguments import Guest, arguments
+from unibeam_nb.machine.uml_arguments import Guest, arguments, variables
 
 NONCE = "0123456789abcdef"
 
@@ -32,6 +32,17 @@ def test_the_network_card_is_a_descriptor_it_inherits() -> None:
 def test_what_a_command_line_cannot_carry_is_refused() -> None:
     with pytest.raises(UsageError, match="The value of GREETING cannot be handed to a virtual machine"):
         arguments(Guest(Path("i"), NONCE, variables=(("GREETING", 'say "hi"'),)))
+
+
+def test_the_users_variables_lie_in_a_file_before_the_root() -> None:
+    etc, ours, told = variables((("TOKEN", 'say "hi"'), ("GREETING", "grüße")))
+    assert (etc.path, ours.path, told.path) == ("etc", "etc/unibeam", "etc/unibeam/variables")
+    assert told.content == 'TOKEN=say "hi"\nGREETING=grüße\n'.encode()
+    assert told.mode & 0o777 == 0o600
+    with pytest.raises(UsageError) as caught:
+        variables((("TEXT", "two\nlines"),))
+    assert caught.value.message == "The value of TEXT cannot be handed to User-mode Linux."
+    assert caught.value.hint == "There it is one line: pass it without line breaks."
 
 
 def test_the_network_ends_with_its_leash_and_listens_on_the_loopback_address_only() -> None:

@@ -21,6 +21,7 @@ from unibeam_nb.progress import checkpoint, note, progress
 LOCK_PATH = Path("/tmp/unibeam")  # nosec B108 # only opened, never written to
 
 POLL_SECONDS = 0.5
+READINGS = 5
 
 
 @contextmanager
@@ -66,12 +67,15 @@ def _taken(path: Path) -> int | None:
 
 def _holder(path: Path) -> str:
     """`` (process 1234, jupyter-lab)``, or nothing where the kernel does not tell; from ``/proc/locks``:
-    ``1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF``."""
+    ``1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF``.
+
+    That file is read a page at a time, and a lock that others let go of meanwhile hides the next one: so it is read
+    again where it does not tell."""
     import psutil
 
     try:
         inode = str(path.stat().st_ino)
-        for line in Path("/proc/locks").read_text().splitlines():
+        for line in (line for _ in range(READINGS) for line in Path("/proc/locks").read_text().splitlines()):
             words = line.split()
             if "FLOCK" in words and len(words) > 5 and words[-3].split(":")[-1] == inode and words[-4].isdigit():
                 return f" (process {words[-4]}, {psutil.Process(int(words[-4])).name()})"

@@ -4,6 +4,7 @@
  * Input, all optional but argv:
  *   /etc/unibeam/argv      the program's command line, one argument per line
  *   /etc/unibeam/env       its environment, one KEY=VALUE per line
+ *   /etc/unibeam/variables what this boot adds to it, likewise, where that may not stand on the command line
  *   /etc/unibeam/modules   kernel modules to load, one path per line, in load order
  *   /etc/unibeam/options   words as on the kernel's command line, which come before those
  *   /etc/unibeam/identity, /etc/unibeam/fallback/argv and env

@@ -104,7 +104,7 @@ void open_orders(void)
 __attribute__((format(printf, 1, 2)))
 static void tell_agent(const char *format, ...)
 {
-	char line[512];
+	char line[1024]; /* for an order of at most 511 bytes with a name, a seed and a cookie besides */
 	va_list list;
 	int length;
 

@@ -88,8 +88,8 @@ static unsigned group_of(int link)
 	if (length <= 0 || answer.type == FAILED)
 		return 0;
 	found = find(answer.body, length, GROUPS);
-	if (found && ROOM(found) >= (int)sizeof *found)
-		found = (struct attribute *)found->content; /* the first of the list */
+	if (found)
+		found = find(found->content, ROOM(found), 1); /* the first of the list */
 	if (found)
 		found = find(found->content, ROOM(found), GROUP_ID);
 	if (found && ROOM(found) >= (int)sizeof group)

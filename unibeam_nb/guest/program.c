@@ -50,7 +50,7 @@ static char *described(const char *name)
 void set_environment(void)
 {
 	static const char *const kept[] = {"UNIBEAM_CHANNEL", "UNIBEAM_SNAPSHOT"};
-	char *text = described("env"), *pair[MAX_WORDS], *old[2];
+	char *text = described("env"), *own = slurp(ETC "variables"), *pair[MAX_WORDS], *old[2];
 	int count = text ? lines(text, pair, MAX_WORDS) : 0;
 
 	for (int i = 0; i < 2; i++)
@@ -66,6 +66,9 @@ void set_environment(void)
 		else
 			say("unibeam.env.%s has no value; write unibeam.env.KEY=VALUE.", options.extra[i]);
 	}
+	count = own ? lines(own, pair, MAX_WORDS) : 0;
+	for (int i = 0; i < count; i++)
+		putenv(pair[i]);
 	if (options.nonce[0])
 		setenv("UNIBEAM_NONCE", options.nonce, 1);
 	for (int i = 0; i < 2; i++)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
 from pathlib import Path
 
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError
+from unibeam_nb.musl import COMPILER, c_library, compiler_version
 from unibeam_nb.progress import step
 from unibeam_nb.store import Store, digest, digest_file
 
@@ -24,7 +23,7 @@ def compiled_init(store: Store) -> Path:
     """The static executable. Raises ToolMissing without musl-gcc, and ImageError on a host that is not x86-64."""
     if platform.machine() != "x86_64":
         raise ImageError(f"linux images cannot be built on {platform.machine()} hosts.", "Use an x86-64 host.")
-    compiler = tools.find("musl-gcc")
+    compiler = tools.find(COMPILER)
     texts = [(GUEST / name).read_text(encoding="utf-8") for name in (*SOURCES, *HEADERS)]
     key = digest(texts, FLAGS, compiler_version(), digest_file(c_library()))[:32]
 
@@ -37,20 +36,3 @@ def compiled_init(store: Store) -> Path:
 
     entry, _ = store.build("init", key, make)
     return entry / "init"
-
-
-def c_library() -> Path:
-    """The C library that is linked in: the first one on the linker's way. musl-gcc is a script around the host's gcc,
-    which names glibc's when it is asked (``-print-file-name``)."""
-    linking = process.run([tools.find("musl-gcc"), "-###", "-static", "-x", "c", os.devnull], timeout=60).stderr
-    folders = re.findall(r"(?<=\s)\"?-L([^\s\"]+)", linking)
-    found = next((Path(folder) / "libc.a" for folder in folders if (Path(folder) / "libc.a").is_file()), None)
-    if found is None:
-        raise ImageError("The C library for static programs is not on this host.",
-                         f"Install it: {tools.install_command('musl-gcc')}")
-    return found.resolve()
-
-
-def compiler_version() -> str:
-    """What the C compiler behind musl-gcc calls itself, for example ``12.2.0``."""
-    return process.run([tools.find("musl-gcc"), "-dumpfullversion"], timeout=60).stdout.strip()

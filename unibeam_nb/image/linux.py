@@ -17,10 +17,11 @@ from unibeam_nb.image.appliance import ALONE, Appliance, with_fallback
 from unibeam_nb.image.appliance import entries as minding
 from unibeam_nb.image.entries import library_versions, make_image
 from unibeam_nb.image.formats import cpio, lz4
-from unibeam_nb.image.init import compiled_init, compiler_version
+from unibeam_nb.image.init import compiled_init
 from unibeam_nb.image.kernels import Kernel, stock_kernel
 from unibeam_nb.image.tree import Entry, Tree, device, file, link, parts, tree
 from unibeam_nb.model import Image, Part, Release
+from unibeam_nb.musl import compiler_version
 from unibeam_nb.progress import checkpoint, note, progress, step
 from unibeam_nb.store import Store, digest, digest_file
 

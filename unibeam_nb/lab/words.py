@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 
 from unibeam_nb.errors import UsageError
 
@@ -15,9 +17,12 @@ def parse_port(text: str) -> tuple[int, int]:
     return int(found[1] or 0), int(found[2])
 
 
-def parse_env(text: str) -> tuple[str, str]:
-    """``KEY=VALUE`` as a pair."""
+def parse_env(text: str, own: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """``KEY=VALUE`` as a pair; ``KEY`` alone has the value that it has in ``own``, our own environment: so a secret
+    need not be typed, nor stand on our own command line."""
     key, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-        raise UsageError(f"{text!r} is not an environment variable.", "Write KEY=VALUE.")
-    return key, value
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+        raise UsageError(f"{text!r} is not an environment variable.", "Write KEY=VALUE, or KEY for one of your own.")
+    if not equals and key not in own:
+        raise UsageError(f"{key} is not in your environment.", f"Write {key}=VALUE, or export it first.")
+    return key, value if equals else own[key]

@@ -22,7 +22,7 @@ from unibeam_nb.machine import proc, qmp, tiny
 from unibeam_nb.machine.console import Follower, plain
 from unibeam_nb.machine.diagnose import lines_of
 from unibeam_nb.machine.marks import MarkReader, new_nonce
-from unibeam_nb.machine.qemu_arguments import CONSOLE, MACHINES, PROGRAM, Guest, arguments
+from unibeam_nb.machine.qemu_arguments import CONSOLE, MACHINES, PROGRAM, Guest, arguments, kernel_command_line
 from unibeam_nb.model import ACCELERATORS, ICOUNT
 from unibeam_nb.progress import checkpoint, note, step
 from unibeam_nb.store import Store, write_atomically
@@ -136,7 +136,7 @@ def boot_tiny(store: Store, accelerator: str, kernel: Path, patience: float, pla
         try:
             reader, deadline = MarkReader(nonce, began), began + patience
             with Follower(scratch / CONSOLE) as follower:
-                qmp.run_guest(scratch, lambda: child.poll() is None, patience)
+                qmp.run_guest(scratch, lambda: child.poll() is None, patience, kernel_command_line(guest))
                 while "init" not in reader.marks and time.monotonic() < deadline:
                     ended = child.poll() is not None
                     reader.feed(follower.read(), time.monotonic())

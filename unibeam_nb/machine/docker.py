@@ -14,7 +14,7 @@ from unibeam_nb.image.formats.oci import tag_in
 from unibeam_nb.machine import docker_arguments, dockerd, memory, proc, ways
 from unibeam_nb.machine.dockerd import Engine
 from unibeam_nb.machine.options import Seat, Start
-from unibeam_nb.machine.podman import owner
+from unibeam_nb.machine.podman import owner, variables
 from unibeam_nb.machine.podman_arguments import HOST, bridged
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE
@@ -46,9 +46,8 @@ def prepare(seat: Seat) -> Start:
     engine, launch = dockerd.engine(seat.store), seat.image.launch
     words = docker_arguments.run(
         load(seat.store, engine, seat.image), container_name(seat.id), owner(seat.store),
-        launch.argv(IMAGE_ROOT, IMAGE_STATE), launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
-        seat.options.mem_mb, _network(engine, seat), tuple(seat.private))
-    return Start(engine.command(words), CONSOLE, tuple(seat.private.items()))
+        launch.argv(IMAGE_ROOT, IMAGE_STATE), seat.fixed, seat.options.mem_mb, _network(engine, seat), variables(seat))
+    return Start(engine.command(words), CONSOLE)
 
 
 def _network(engine: Engine, seat: Seat) -> tuple[str, ...]:

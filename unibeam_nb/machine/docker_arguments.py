@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unibeam_nb.machine.podman_arguments import HOST, OWNER, variables
+from unibeam_nb.machine.podman_arguments import HOST, OWNER, environment
 from unibeam_nb.model import IMAGE_STATE
 
 
@@ -42,14 +42,14 @@ def daemon(program: Path, places: Places, configuration: Path) -> tuple[str, ...
 
 
 def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str, str], mem_mb: int,
-        network: Sequence[str] = HOST, private: Sequence[str] = ()) -> tuple[str, ...]:
+        network: Sequence[str] = HOST, variables: Path | None = None) -> tuple[str, ...]:
     """Run ``argv`` in the foreground; the container is removed when it ends. ``mem_mb`` is a limit in MiB, swap
     included; the cgroup lies in one named like the container. The limit of open files is that of the other runners.
-    ``private`` are variables that docker takes from its own environment.
+    ``variables`` is a file of more variables.
     """
     return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", *network,
             "--log-driver", "none", "--cgroup-parent", f"/{name}", "--memory", f"{mem_mb}m",
-            "--memory-swap", f"{mem_mb}m", "--ulimit", "nofile=20000:20000", *variables(env, private),
+            "--memory-swap", f"{mem_mb}m", "--ulimit", "nofile=20000:20000", *environment(env, variables),
             "--workdir", IMAGE_STATE, "--entrypoint", argv[0], image, *argv[1:])
 
 

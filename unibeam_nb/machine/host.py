@@ -10,7 +10,6 @@ from unibeam_nb.machine.options import Seat, Start
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE
 from unibeam_nb.machine.registry import STATE, Record
-from unibeam_nb.model import NONCE_VARIABLE
 from unibeam_nb.store import Store
 
 
@@ -19,7 +18,7 @@ def prepare(seat: Seat) -> Start:
     root, state = seat.image.file("root").resolve(), seat.directory / STATE
     state.mkdir(mode=0o700)
     launch = seat.image.launch
-    env = launch.env(str(root), str(state)) | seat.variables | seat.private | {NONCE_VARIABLE: seat.nonce}
+    env = launch.env(str(root), str(state)) | seat.given
     return Start(launch.argv(str(root), str(state)), CONSOLE, tuple(env.items()), clean_env=True, cwd=state)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unibeam_nb.arms import Arm
@@ -12,7 +12,7 @@ from unibeam_nb.machine.door import Door
 from unibeam_nb.machine.link import LOOPBACK, link_of
 from unibeam_nb.machine.seed import is_url
 from unibeam_nb.manners import UNWATCHED, Manners
-from unibeam_nb.model import ACCELERATORS, PORT_VARIABLE, Image, Probe
+from unibeam_nb.model import ACCELERATORS, NONCE_VARIABLE, PORT_VARIABLE, Image, Probe
 from unibeam_nb.store import Store
 
 SHELL_FLAGS = "-user user -s shell start"
@@ -54,7 +54,7 @@ class BootOptions:
     probe: Probe | None = None
     until: str = "app"
     deadline: float = 120.0
-    env: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # One may be a secret.
     dhcp: bool = False
     channel: bool = False
     shell: bool = False
@@ -140,8 +140,23 @@ class Seat:
         return {} if self.door is None else self.door.environment(self.arm.own_network)
 
     @property
+    def given(self) -> dict[str, str]:
+        """All that a program on this host finds in its environment besides what its image says."""
+        return self.variables | self.private | {NONCE_VARIABLE: self.nonce}
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """What the image says of its program's environment, as far as this boot does not say otherwise."""
+        return {key: value for key, value in self.image.launch.env().items() if key not in self.given}
+
+    @property
     def variables(self) -> dict[str, str]:
-        """What this boot adds to the program's environment: schedulers, ``PORT`` and the user's own.
+        """What this boot adds to the program's environment: the usual, and the user's own."""
+        return self.usual | dict(self.options.env)
+
+    @property
+    def usual(self) -> dict[str, str]:
+        """What a boot adds to the program's environment without being asked: schedulers and ``PORT``.
 
         The emulator gets as many schedulers as there are processors in ``options``, in every runner alike: a
         container that loads its code on all of the host's processors would be compared with a machine of one.
@@ -160,7 +175,7 @@ class Seat:
             schedulers["ERL_ZFLAGS"] = SHELL_FLAGS
         port = self.ports[:1]
         shown = {PORT_VARIABLE: str(port[0][1] if self.arm.own_network else port[0][0])} if port else {}
-        return schedulers | shown | dict(self.options.env)
+        return schedulers | shown
 
 
 @dataclass(frozen=True)

@@ -71,4 +71,4 @@ def osv_arguments(guest: OsvGuest) -> tuple[str, ...]:
             "-drive", f"file={str(guest.disk).replace(',', ',,')},if=none,id=root,format=raw,read-only=on",
             *(("-global", "virtio-mmio.force-legacy=false") if mmio else ()),
             "-device", f"{block},drive=root", *secret, *qemu.network(guest.ports, leads, outgoing=guest.outgoing),
-            "-device", f"{card},netdev=net", "-kernel", str(guest.kernel), "-append", osv_command_line(guest))
+            "-device", f"{card},netdev=net", "-kernel", str(guest.kernel), qemu.PRIVATELY)

@@ -128,10 +128,19 @@ def prepare(seat: Seat) -> Start:
     way = ways.settle(seat.store, program, ways.candidates(copies=False), attempt)
     words = podman_arguments.run(
         reference, container_name(seat.id), owner(seat.store), launch.argv(IMAGE_ROOT, IMAGE_STATE),
-        launch.env() | seat.variables | {NONCE_VARIABLE: seat.nonce},
-        directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb,
-        network=_network(seat, way), private=tuple(seat.private), shell=seat.options.shell)
-    return Start(command(seat.store, way, words), CONSOLE, tuple((env | seat.private).items()))
+        seat.fixed, directory=seat.directory, cgroups=way.cgroups, mem_mb=seat.options.mem_mb,
+        network=_network(seat, way), variables=variables(seat), shell=seat.options.shell)
+    return Start(command(seat.store, way, words), CONSOLE, tuple(env.items()))
+
+
+def variables(seat: Seat) -> Path:
+    """The file of what this boot adds to the program's environment, private like its directory: the nonce, the
+    channel's secret and the user's own variables stand on no command line. It is docker's too."""
+    path = seat.directory / podman_arguments.VARIABLES
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(podman_arguments.listed(seat.given))
+    return path
 
 
 def _network(seat: Seat, way: Way) -> tuple[str, ...]:

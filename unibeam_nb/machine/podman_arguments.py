@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unibeam_nb.errors import UsageError
 from unibeam_nb.model import IMAGE_STATE
 
-PIDFILE, CONMON_PIDFILE = "container.pid", "conmon.pid"
+PIDFILE, CONMON_PIDFILE, VARIABLES = "container.pid", "conmon.pid", "variables"
 
 OWNER = "unibeam.owner"
 """The label that says whose container it is: two registries may share one cache of images."""
@@ -72,13 +73,13 @@ def pull(layout: str, policy: Path) -> tuple[str, ...]:
 
 def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str, str], *,
         directory: Path | None = None, cgroups: bool = True, mem_mb: int | None = None,
-        network: Sequence[str] = HOST, private: Sequence[str] = (), shell: bool = False) -> tuple[str, ...]:
+        network: Sequence[str] = HOST, variables: Path | None = None, shell: bool = False) -> tuple[str, ...]:
     """Run ``argv`` in the foreground; the container is removed when it ends.
 
     ``owner`` says whose registry of machines it belongs to. ``directory`` is where the pids of the container and
     its monitor are left. ``mem_mb`` is a limit in MiB, which cannot be kept without ``cgroups``; the cgroup
-    lies in one named like the container, which is removed with it. ``private`` are variables that podman takes from its
-    own environment, since a command line is for everybody to read. With ``shell`` standard input is handed on.
+    lies in one named like the container, which is removed with it. ``variables`` is a file of more variables
+    (:func:`listed`), since a command line is for everybody to read. With ``shell`` standard input is handed on.
     """
     limit = ("--memory", f"{mem_mb}m", "--memory-swap", f"{mem_mb}m") if cgroups and mem_mb else ()
     pids = () if directory is None else ("--pidfile", str(directory / PIDFILE),
@@ -86,14 +87,24 @@ def run(image: str, name: str, owner: str, argv: Sequence[str], env: Mapping[str
     return ("run", "--rm", "--name", name, "--label", f"{OWNER}={owner}", "--pull", "never", *network,
             "--log-driver", "none", *(("--interactive",) if shell else ()),
             *(("--cgroup-parent", f"/{name}") if cgroups else ("--cgroups", "disabled")), *limit, *pids,
-            *variables(env, private), "--workdir", IMAGE_STATE,
+            *environment(env, variables), "--workdir", IMAGE_STATE,
             "--entrypoint", json.dumps(list(argv[:1])), image, *argv[1:])
 
 
-def variables(env: Mapping[str, str], private: Sequence[str] = ()) -> tuple[str, ...]:
-    """The words for a container's environment; the values of ``private`` come from the environment of who says them."""
-    return tuple(word for pair in (*(f"{key}={value}" for key, value in env.items()), *private)
-                 for word in ("--env", pair))
+def environment(env: Mapping[str, str], variables: Path | None = None) -> tuple[str, ...]:
+    """The words for a container's environment: ``env``, and what stands in the file ``variables``. They are docker's
+    too."""
+    return (*(word for key, value in env.items() for word in ("--env", f"{key}={value}")),
+            *(("--env-file", str(variables)) if variables else ()))
+
+
+def listed(variables: Mapping[str, str]) -> str:
+    """The file that tells an engine of variables. Raises UsageError for a value that does not fit into a line."""
+    for key, value in variables.items():
+        if "\n" in value or "\r" in value:
+            raise UsageError(f"The value of {key} cannot be handed to a container engine.",
+                             "There it is one line: boot on crun, or pass it without line breaks.")
+    return "".join(f"{key}={value}\n" for key, value in variables.items())
 
 
 def bridged(network: str, ports: Iterable[tuple[int, int]]) -> tuple[str, ...]:

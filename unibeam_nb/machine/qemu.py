@@ -11,9 +11,9 @@ from unibeam_nb.image.bios import BIOS
 from unibeam_nb.machine import memory, proc, qmp, resume, seed, tsc
 from unibeam_nb.machine.efi_arguments import EFI, efi_arguments, firmware
 from unibeam_nb.machine.options import Seat, Start
-from unibeam_nb.machine.osv_arguments import OSV, OsvGuest, osv_arguments
+from unibeam_nb.machine.osv_arguments import OSV, OsvGuest, osv_arguments, osv_command_line
 from unibeam_nb.machine.proc import ProcessId
-from unibeam_nb.machine.qemu_arguments import PROGRAM, RAM, Guest, arguments
+from unibeam_nb.machine.qemu_arguments import PROGRAM, RAM, Guest, arguments, kernel_command_line
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.model import ICOUNT
 from unibeam_nb.store import Store, digest_file
@@ -23,42 +23,55 @@ OUTPUT = "vmm.log"
 
 
 def prepare(seat: Seat) -> Start:
-    """The command line of this machine."""
-    options = seat.options
+    """The command line of this machine. Raises UsageError for what its kernel cannot be told."""
     image = seat.image
+    program = str(tools.find(PROGRAM))
+    _line(seat)
     if image.platform == OSV:
-        osv = OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce,
-                       seat.accelerator, options.mem_mb, options.vcpus, seat.forwarded,
-                       tuple(seat.variables.items()), options.dhcp, seat.door.guest if seat.door else None,
-                       seat.outgoing)
-        return Start((str(tools.find(PROGRAM)), *osv_arguments(osv)), OUTPUT)
+        return Start((program, *osv_arguments(_osv(seat))), OUTPUT)
     disk = _seed(seat)
+    if disk is not None:
+        seed.write(seat.directory / disk, seed.read(seat.options.user_data), seat.id)
     if image.platform == EFI:
         uefi = None if BIOS in image.options else firmware()
-        return Start((str(tools.find(PROGRAM)), *efi_arguments(image.file("disk"), uefi, seat, disk)), OUTPUT)
+        return Start((program, *efi_arguments(image.file("disk"), uefi, seat, disk)), OUTPUT)
     if seat.snapshot is not None:
         (seat.directory / RAM).symlink_to(seat.snapshot.ram)
-    emulated = image.platform == "mmio" and seat.accelerator == "tcg"
     root = image.artefact("root")
     if root is not None and seat.accelerator == ICOUNT:
         digest_file(root)  # Read once from end to end, so that it lies in the page cache when the guest asks for it.
-    guest = Guest(image.file("kernel"), image.artefact("initramfs"), seat.nonce, seat.accelerator,
-                  options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), image.platform,
-                  tsc.tsc_khz(seat.store) if emulated else None,
-                  "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
-                  seat.door.guest if seat.door else None, root, options.shell,
-                  disk, "" if disk else options.user_data, options.data, seat.told,
-                  seat.outgoing)
-    return Start((str(tools.find(PROGRAM)), *arguments(guest)), OUTPUT)
+    return Start((program, *arguments(_guest(seat))), OUTPUT)
+
+
+def _osv(seat: Seat) -> OsvGuest:
+    image, options = seat.image, seat.options
+    return OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce, seat.accelerator,
+                    options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), options.dhcp,
+                    seat.door.guest if seat.door else None, seat.outgoing)
+
+
+def _guest(seat: Seat) -> Guest:
+    image, options, disk = seat.image, seat.options, _seed(seat)
+    emulated = image.platform == "mmio" and seat.accelerator == "tcg"
+    return Guest(image.file("kernel"), image.artefact("initramfs"), seat.nonce, seat.accelerator,
+                 options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), image.platform,
+                 tsc.tsc_khz(seat.store) if emulated else None,
+                 "" if seat.snapshot is None else "resumed" if seat.snapshot.state else "taken", options.dhcp,
+                 seat.door.guest if seat.door else None, image.artefact("root"), options.shell,
+                 disk, "" if disk else options.user_data, options.data, seat.told, seat.outgoing)
+
+
+def _line(seat: Seat) -> str | None:
+    """The command line of the machine's kernel; None where it is on the machine's disk."""
+    if seat.image.platform == EFI:
+        return None
+    return osv_command_line(_osv(seat)) if seat.image.platform == OSV else kernel_command_line(_guest(seat))
 
 
 def _seed(seat: Seat) -> Path | None:
-    """The disk with the machine's user data, written into its directory; None where it has none in a file."""
+    """The disk with the machine's user data, which is in its directory; None where it has none in a file."""
     given = seat.options.user_data
-    if not given or seed.is_url(given):
-        return None
-    seed.write(seat.directory / seed.SEED, seed.read(given), seat.id)
-    return Path(seed.SEED)
+    return None if not given or seed.is_url(given) else Path(seed.SEED)
 
 
 def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
@@ -66,7 +79,7 @@ def started(seat: Seat, alive: Callable[[], bool]) -> float | None:
     and is told who it is."""
     if seat.snapshot is not None and seat.snapshot.state is not None:
         return resume.start(seat, seat.snapshot.state, alive)
-    return qmp.run_guest(seat.directory, alive)
+    return qmp.run_guest(seat.directory, alive, line=_line(seat))
 
 
 def payload(record: Record, directory: Path) -> list[ProcessId]:

@@ -75,6 +75,11 @@ LONGEST_CMDLINE = 2047
 """COMMAND_LINE_SIZE of x86 Linux less the final NUL (Documentation/x86/boot.rst)."""
 
 
+PRIVATELY = "-preconfig"
+"""What has QEMU wait for the kernel's command line, which it is told over QMP (machine/qmp.py): its own command line is
+for every user of the host to read, and the kernel's has the boot's nonce and the user's variables. The kernel of a
+resumed machine has read it long ago, and reads it no more."""
+
 RAM = "ram"
 """The guest's RAM where it is kept in a file: a name in the machine's directory, as for the sockets."""
 
@@ -200,7 +205,7 @@ def arguments(guest: Guest) -> tuple[str, ...]:
             *(data_disk(guest.data, guest.platform) if guest.data else ()),
             *(("-icount", "shift=0,sleep=off") if counted else ()),
             "-kernel", str(guest.kernel), *(("-initrd", str(guest.initramfs)) if guest.initramfs else ()),
-            "-append", kernel_command_line(guest))
+            *(() if guest.snapshot == "resumed" else (PRIVATELY,)))
 
 
 def processor(accelerator: str) -> str:

@@ -65,19 +65,23 @@ def connect(directory: Path, name: str = QMP_SOCKET,
     return connection
 
 
-def run_guest(directory: Path, alive: Callable[[], bool], timeout: float = 30.0) -> float | None:
-    """Let a QEMU that was started with ``-S`` run its guest.
+def run_guest(directory: Path, alive: Callable[[], bool], timeout: float = 30.0,
+              line: str | None = None) -> float | None:
+    """Let a QEMU that was started with ``-S`` run its guest, whose kernel's command line is ``line``: QEMU waits for it
+    and makes the machine then (``-preconfig``). None where it does not.
 
     Returns the host's monotonic clock just before the guest began, or None when QEMU ended before (``alive``
     says so). Raises MachineError when it does not answer within ``timeout`` seconds.
     """
-    return converse(directory, alive, _continue, timeout)
+    async def talk(client: Any) -> float:
+        if line is not None:
+            await client.execute("qom-set", {"path": "/machine", "property": "append", "value": line})
+            await client.execute("x-exit-preconfig")
+        began = time.monotonic()
+        await client.execute("cont")
+        return began
 
-
-async def _continue(client: Any) -> float:
-    began = time.monotonic()
-    await client.execute("cont")
-    return began
+    return converse(directory, alive, talk, timeout)
 
 
 def converse(directory: Path, alive: Callable[[], bool], talk: Callable[[Any], Coroutine[Any, Any, T]],

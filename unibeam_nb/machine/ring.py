@@ -15,6 +15,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import sys
 import time
 from collections.abc import Iterator
@@ -37,8 +38,12 @@ READ = "read"
 KEEPER = ".keeper"
 """In the directory of all machines: held by whoever keeps their consoles short, and its pid."""
 
-EVERY, HURRIED, LINGERS = 0.5, 0.02, 20.0
-"""Seconds between two looks, the same while a machine prints a lot, and after which a keeper without machines ends."""
+EVERY, SOON, HURRIED, LINGERS = 0.5, 0.05, 0.02, 20.0
+"""Seconds between two looks, the same while machines print and while they print a lot, and after which a keeper without
+machines ends."""
+
+MODIFIED, CLOSED_AT_EXEC, NO_WAITING = 0x2, os.O_CLOEXEC, os.O_NONBLOCK
+"""IN_MODIFY, IN_CLOEXEC and IN_NONBLOCK of inotify(7)."""
 
 BLOCK = 1 << 16
 KEEP_SIZE, PUNCH_HOLE = 1, 2
@@ -151,8 +156,31 @@ def end_keeper(machines: Path) -> None:
                 proc.end([keeper], grace=0.0, reap=lambda: children.reap(keeper.pid))
 
 
+class _Bell:
+    """Rings when something is written into one of the directories that it was told of (inotify(7)): a program may begin
+    to print half a gigabyte a second at any moment. Where the host has no such watch left, it only lets time go by."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(None)
+        self._handle = self._library.inotify_init1(CLOSED_AT_EXEC | NO_WAITING)
+
+    def on(self, directory: Path) -> None:
+        """Ring for this directory from now on, if it does not yet."""
+        if self._handle >= 0:
+            self._library.inotify_add_watch(self._handle, os.fsencode(directory), MODIFIED)
+
+    def wait(self, seconds: float) -> bool:
+        """Return when it rings, or has rung, at the latest after so many seconds; whether it did."""
+        handles = [self._handle] if self._handle >= 0 else []
+        rung = bool(select.select(handles, [], [], seconds)[0])
+        if rung:
+            os.read(self._handle, 1 << 16)
+        return rung
+
+
 def keep(machines: Path) -> None:
     """Trim the consoles below ``machines`` until there has been none for a while."""
+    bell = _Bell()
     with (machines / KEEPER).open("r+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,8 +195,13 @@ def keep(machines: Path) -> None:
             for path in machines.iterdir():
                 if path.is_dir():
                     last = time.monotonic()
+                    bell.on(path)
                     trimmed |= sum(trim(path / name) for name in FILES) > 0
-            time.sleep(HURRIED if trimmed else EVERY)
+            if trimmed:
+                time.sleep(HURRIED)
+            else:
+                bell.wait(EVERY)
+                time.sleep(SOON)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qemu_arguments import CONSOLE, HOSTNAME
 from unibeam_nb.machine.registry import Record
 from unibeam_nb.machine.ways import Way, container_name
-from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
+from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, Image
 from unibeam_nb.store import Store
 
 ROOT, UPPER, WORK, LOWER = "root", "upper", "work", "lower"
@@ -57,7 +57,7 @@ class Runtime:
         """The bundle and the command line of this machine."""
         way, name = self.way(seat), container_name(seat.id)
         launch = seat.image.launch
-        env = launch.env() | seat.variables | seat.private | {NONCE_VARIABLE: seat.nonce}
+        env = launch.env() | seat.given
         fill_bundle(seat.directory, seat.image, way, name, launch.argv(IMAGE_ROOT, IMAGE_STATE), env,
                     seat.options.mem_mb)
         if RESTORE not in seat.arm.options:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibeam_nb.machine.options import Seat
-from unibeam_nb.machine.qemu_arguments import Guest, arguments
+from unibeam_nb.machine.qemu_arguments import Guest, arguments, kernel_command_line
 from unibeam_nb.units import format_bytes
 
 FORMAT = 2
@@ -18,8 +18,8 @@ class Facts:
     """Everything that must be the same where a snapshot is taken and where it is used.
 
     ``image`` is the image's sha256; ``qemu`` the version and the sha256 of the program; ``cpu`` the host's
-    processor; ``words`` the rest of QEMU's command line, but for what differs between two copies; ``ready`` the mark
-    or the answer after which the snapshot is taken.
+    processor; ``words`` the rest of QEMU's command line and the kernel's, but for what differs between two copies;
+    ``ready`` the mark or the answer after which the snapshot is taken.
     """
 
     image: str
@@ -68,7 +68,8 @@ def facts_of(seat: Seat, qemu: str, cpu: str) -> Facts:
                   channel=seat.door.guest if seat.door else None, root=Path("root") if disk else None,
                   outgoing=seat.outgoing)
     ready = str(options.probe) if options.until == "http" else "app"
-    return Facts(seat.image.sha256, qemu, cpu, seat.accelerator, arguments(guest), ready)
+    words = (*arguments(guest), kernel_command_line(guest))
+    return Facts(seat.image.sha256, qemu, cpu, seat.accelerator, words, ready)
 
 
 def refusal(taken: Facts, here: Facts) -> str | None:

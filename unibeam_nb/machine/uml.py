@@ -7,11 +7,13 @@ container engine's network is. Both are gone with its processes.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb.errors import MachineError
+from unibeam_nb.image.formats import cpio
 from unibeam_nb.machine import children, memory, proc, slirp
 from unibeam_nb.machine.door import CONSOLE_INPUT
 from unibeam_nb.machine.options import Seat, Start
@@ -19,8 +21,10 @@ from unibeam_nb.machine.proc import PROC, ProcessId
 from unibeam_nb.machine.qemu import OUTPUT
 from unibeam_nb.machine.qemu_arguments import CONSOLE, GUEST_ADDRESS
 from unibeam_nb.machine.registry import Record
-from unibeam_nb.machine.uml_arguments import Guest, arguments
+from unibeam_nb.machine.uml_arguments import Guest, arguments, variables
 from unibeam_nb.store import Store
+
+INITRAMFS = "initramfs"
 
 FAST = Path("/dev/shm")  # nosec B108 # files there have no names
 
@@ -33,14 +37,28 @@ def prepare(seat: Seat) -> Start:
         network = slirp.connect(seat.directory, seat.forwarded, GUEST_ADDRESS, log, outgoing=seat.outgoing)
     try:
         console = _input(seat.directory / CONSOLE_INPUT)
-        guest = Guest(image.file("initramfs").resolve(), seat.nonce, options.mem_mb, network.frames, console,
-                      tuple(seat.variables.items()), seat.door.guest if seat.door else None, options.data, seat.told,
+        guest = Guest(_initramfs(seat), seat.nonce, options.mem_mb, network.frames, console,
+                      tuple(seat.usual.items()), seat.door.guest if seat.door else None, options.data, seat.told,
                       seat.outgoing)
         return Start((str(image.file("kernel").resolve()), *arguments(guest)), CONSOLE, (("TMPDIR", str(place)),),
                      passes=(network.frames, network.leash, console))
     except BaseException:
         network.close()
         raise
+
+
+def _initramfs(seat: Seat) -> Path:
+    """The image's own; where the user has variables, a private copy behind an archive with a file of them, since the
+    command line of this kernel is that of a process, for every user of the host to read."""
+    whole = seat.image.file("initramfs").resolve()
+    if not seat.options.env:
+        return whole
+    own = seat.directory / INITRAMFS
+    handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as stream, whole.open("rb") as rest:
+        stream.writelines(cpio.write(variables(seat.options.env)))
+        shutil.copyfileobj(rest, stream, 1 << 20)
+    return own
 
 
 def _input(path: Path) -> int:

@@ -3,9 +3,12 @@ in, words out. Its kernel is a program of the host, its initramfs the one that e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unibeam_nb.errors import UsageError
+from unibeam_nb.image.tree import Entry, directory, file
 from unibeam_nb.machine.qemu_arguments import GUEST_ADDRESS, told
 
 HOME = "uml"
@@ -29,6 +32,17 @@ class Guest:
     data: Path | None = None
     more: tuple[str, ...] = ()
     outgoing: bool = False
+
+
+def variables(env: Sequence[tuple[str, str]]) -> list[Entry]:
+    """What lies before an initramfs to tell PID 1 of variables (guest/program.c). Raises UsageError for a value that
+    does not fit into a line."""
+    for key, value in env:
+        if "\n" in value:
+            raise UsageError(f"The value of {key} cannot be handed to User-mode Linux.",
+                             "There it is one line: pass it without line breaks.")
+    text = "".join(f"{key}={value}\n" for key, value in env)
+    return [directory("etc"), directory("etc/unibeam"), file("etc/unibeam/variables", text, 0o600)]
 
 
 def arguments(guest: Guest) -> tuple[str, ...]:

@@ -145,7 +145,8 @@ BOOT = Command(
      _MEM, _VCPUS, _ACCEL, _ICOUNT,
      Option(("--port",), "ports to forward from 127.0.0.1: GUEST or HOST:GUEST", "LIST", "list"),
      _HTTP, _UNTIL, _DEADLINE,
-     Option(("--env",), "an environment variable of the program", "KEY=VALUE", "list"),
+     Option(("--env",), "an environment variable of the program; KEY alone is taken from your own", "KEY[=VALUE]",
+            "list"),
      Option(("--as",), "what to call the machine", "NAME"),
      Option(("--shell",), "an Erlang shell on its console, which then takes input", kind="switch"),
      Option(("--resume",), "copy a machine that is up already instead of booting one; the first time takes the "

@@ -106,7 +106,8 @@ def runtime_origin(store: Store, release: Release) -> Component:
 
 def musl_origin(store: Store, init: str) -> Component | None:
     """The C library that a PID 1 with this sha256 is linked with; None where this host would compile another one."""
-    from unibeam_nb.image.init import c_library, compiled_init
+    from unibeam_nb.image.init import compiled_init
+    from unibeam_nb.musl import c_library
 
     try:
         if digest_file(compiled_init(store)) != init:

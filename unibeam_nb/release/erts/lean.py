@@ -19,6 +19,7 @@ from pathlib import Path
 from unibeam_nb import process, tools
 from unibeam_nb.errors import ImageError
 from unibeam_nb.jsonable import dump
+from unibeam_nb.musl import COMPILER, c_library, compiler_version
 from unibeam_nb.progress import checkpoint, progress, step
 from unibeam_nb.release.assemble import ERTS_PROGRAMS
 from unibeam_nb.release.erts.runtime import Erts, erts_at
@@ -37,12 +38,9 @@ CONFIGURE = (
     *(f"--without-{name}" for name in ("ssl", "crypto", "wx", "odbc", "javac", "jinterface", "megaco", "snmp",
                                        "common_test", "debugger", "observer", "et")))
 
-COMPILER = "musl-gcc"
-"""musl's programs are half as large as glibc's when both are static, and look names up without loading anything. No
-difference in speed beyond the noise was seen; OTP has allocators of its own."""
-
 FLAGS = {"CC": COMPILER, "CFLAGS": "-O2 -g0", "LDFLAGS": "-static -s -Wl,--build-id=none"}
-"""Tried with glibc, -Os made the emulator a fifth smaller and computing Erlang code about a sixth slower."""
+"""No difference in speed between musl and glibc beyond the noise was seen; OTP has allocators of its own. Tried with
+glibc, -Os made the emulator a fifth smaller and computing Erlang code about a sixth slower."""
 
 PATIENCE = 3600.0
 """Seconds that one step of the build may take."""
@@ -77,13 +75,7 @@ def known_lean(store: Store, recipe: str | None = None) -> list[Erts]:
 
 
 def _recipe() -> str:
-    compiler = tools.find(COMPILER)
-    library = process.run([compiler, "-print-file-name=libc.a"], timeout=60).stdout.strip()
-    version = process.run([compiler, "-dumpfullversion"], timeout=60).stdout.strip()
-    if not Path(library).is_file():
-        raise ImageError("The C library for static programs is not on this host.",
-                         f"Install it: {tools.install_command(COMPILER)}")
-    return digest("lean 1", CONFIGURE, FLAGS, ERTS_PROGRAMS, version, digest_file(Path(library)))
+    return digest("lean 1", CONFIGURE, FLAGS, ERTS_PROGRAMS, compiler_version(), digest_file(c_library()))
 
 
 def _is_current(made: Erts) -> bool:

@@ -1,0 +1,28 @@
+"""What `make torture` takes for granted of the tree."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def security(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    yield importlib.import_module("tortures.security")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tortures"]:
+        del sys.modules[name]
+
+
+def test_every_defence_that_is_to_be_taken_away_is_there_and_so_is_its_test(security: ModuleType) -> None:
+    for one in security.REMOVALS:
+        assert one.old in (ROOT / "unibeam_nb" / one.file).read_text(encoding="utf-8"), one.what
+        assert one.old != one.new
+        assert (ROOT / one.test).is_file(), one.what
