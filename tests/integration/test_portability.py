@@ -11,6 +11,7 @@ from unibeam_nb import process, tools
 from unibeam_nb.lab import Lab
 from unibeam_nb.release.findings import KINDS
 from unibeam_nb.release.portability import FAILS, WORKS
+from unibeam_nb.store import Store
 
 CALLS = """
     -module(calls_app).
@@ -31,7 +32,9 @@ CALLS = """
 
     run(What) ->
         Port = open_port(What, [exit_status]),
-        receive {Port, {exit_status, 0}} -> ok end.
+        receive {Port, {exit_status, Status}} -> 0 = Status, ok
+        after 20000 -> error(silent)
+        end.
 
     told(What, Call) ->
         try Call() of ok -> io:format("told ~s works~n", [What])
@@ -56,7 +59,7 @@ needs a kernel of the user's (test_osv.py)."""
 
 
 @pytest.fixture(scope="module")
-def calls(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
+def calls(store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
     project = tmp_path_factory.mktemp("calls") / "calls"
     write(project / "src" / "calls_app.erl", CALLS)
     write(project / "src" / "calls.app.src", APPLICATION)
@@ -64,7 +67,7 @@ def calls(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> str:
     write(project / "own.c", "int main(void) { return 0; }\n")
     (project / "priv").mkdir()
     process.run([tools.find("gcc"), "-static", project / "own.c", "-o", project / "priv" / "own"])
-    return lab.build("portability-calls", path=project, target="release").name
+    return Lab(store).build("portability-calls", path=project, target="release").name
 
 
 @pytest.mark.parametrize("place", PLACES)
