@@ -79,6 +79,8 @@ def test_what_check_says_is_what_happens(lab: Lab, calls: str, place: str) -> No
     told = dict(re.findall(r"^told (\S+) (works|fails)", machine.console.text(), re.MULTILINE))
     machine.stop()
     assert {kind for kind in told if told[kind] == "works"} - {"distribution"} == works, machine.console.text()
+    if "os-cmd" not in works:  # As the table says: it answers with nothing.
+        assert "told os-cmd fails {badmatch,[]}\n" in machine.console.text()
     for kind, outcome in outcomes.items():
         if outcome in (WORKS, FAILS):  # What is to be used with care can do either.
             assert told[kind] == outcome, machine.console.text()
