@@ -18,6 +18,7 @@ from unibeam_nb.image.linux import build_linux
 from unibeam_nb.jsonable import dump
 from unibeam_nb.lab import Lab
 from unibeam_nb.model import Launch, Release
+from unibeam_nb.notebook.commands import KERNEL
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.store import Store
 
@@ -233,3 +234,8 @@ def test_gaps_are_closed_unless_something_needs_them(tmp_path: Path, config: str
     assert text.count("PMD_SIZE") == left
     assert text.replace("PMD_SIZE", "PAGE_SIZE") == SCRIPT.replace("PMD_SIZE", "PAGE_SIZE")
     assert text.endswith("#define ANOTHER . = ALIGN(PMD_SIZE);\n")
+
+
+def test_the_help_names_every_option() -> None:
+    told = next(option.help for option in KERNEL.options if "--with" in option.flags)
+    assert told == f"what a tiny kernel has on top: {', '.join(tiny.OPTIONS)}, or any CONFIG_NAME=y"
