@@ -74,7 +74,13 @@ def test_the_same_kernel_becomes_the_same_bytes() -> None:
     assert pack(kernel()) == pack(kernel())
 
 
+def beyond_memory() -> bytes:
+    """A kernel whose second segment takes all that 64 bits can say."""
+    return kernel()[:64 + 56 + 40] + b"\xff" * 8 + kernel()[64 + 56 + 48:]
+
+
 @pytest.mark.parametrize(("content", "message"), [
+    (beyond_memory(), "vmlinux is not a whole ELF file of 64 bits (it lies beyond all memory)."),
     (b"MZ" + bytes(100), "vmlinux is not a whole ELF file of 64 bits (it does not begin as one)."),
     (kernel(SECTIONS[:2]), "vmlinux cannot be entered directly.")])
 def test_other_files_are_refused(content: bytes, message: str) -> None:

@@ -35,6 +35,9 @@ from unibeam_nb.image.formats.elf64 import (
 MOST_SEGMENTS = 64
 """A kernel has about five."""
 
+HIGHEST = 1 << 32
+"""A kernel lies in the first 4 GiB."""
+
 NEAR = 4096
 """Sections this near to each other, in bytes, become one segment."""
 
@@ -78,7 +81,9 @@ def _packed(elf: Elf, vmlinux: bytes) -> bytes:
     pieces = _joined(sorted((piece for _, piece in loaded), key=lambda p: p.place))
     if sum(piece.bytes for piece in pieces) > len(vmlinux) + NEAR * len(pieces):
         raise ArchiveError("its sections lie over each other")
-    end = max(segment.place + segment.memory for segment in segments)
+    end = max(segment.place + max(segment.bytes, segment.memory) for segment in segments)
+    if end > HIGHEST:
+        raise ArchiveError("it lies beyond all memory")
     return _file(elf.entry, pieces, end, note, vmlinux)
 
 
