@@ -110,12 +110,18 @@ def test_a_driver_that_is_not_there_is_said() -> None:
 @pytest.mark.parametrize(("platform", "kind", "words"), [
     ("mmio", "xl", "cannot start under xl: it is made for a microvm."),
     ("uml", "libvirt", "cannot start under libvirt: it is made for User-mode Linux."),
-    ("uml", "firecracker", "is made for User-mode Linux.")])
+    ("mmio", "libvirt", "cannot start under libvirt: it is made for a microvm."),
+    ("uml", "firecracker", "cannot start under firecracker: it is made for User-mode Linux.")])
 def test_a_kernel_that_a_platform_cannot_start_is_refused(platform: str, kind: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        text(kind, Facts("hello", "linux", LINUX.files, "6.1", platform))
+        text(kind, Facts("hello", "linux", LINUX.files, "6.1", platform, lacks_network=kind == "xl"))
     assert caught.value.message == f"The kernel 6.1 of hello {words}"
     assert caught.value.hint == "Build with the distribution's kernel: --kernel stock."
+
+
+@pytest.mark.parametrize("kind", ["xl", "firecracker"])
+def test_a_kernel_without_a_bus_starts_where_there_is_none(kind: str) -> None:
+    assert "/i/kernel" in text(kind, Facts("hello", "linux", LINUX.files, "6.1", "mmio"))
 
 
 def test_everything_has_a_target() -> None:

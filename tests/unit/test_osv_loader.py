@@ -72,6 +72,15 @@ def test_an_added_kernel_is_found_by_name_and_survives_the_cache(loader: Path, f
     assert osv_loader.add_osv(fresh_store, str(loader)) == added
 
 
+def test_what_is_not_osv_is_refused_by_the_name_it_was_given(tmp_path: Path, fresh_store: Store) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"#!/bin/sh\n")
+    with pytest.raises(ImageError) as caught:
+        osv_loader.add_osv(fresh_store, str(other))
+    assert caught.value.message == f"{other} is neither an ELF file nor a bootable disk, so it is not an OSv kernel."
+    assert osv_loader.known_osv(fresh_store) == []
+
+
 def test_a_kernel_with_another_sha256_is_not_kept(loader: Path, fresh_store: Store) -> None:
     with pytest.raises(ImageError) as caught:
         osv_loader.add_osv(fresh_store, str(loader), "0" * 64)

@@ -18,6 +18,7 @@ from unibeam_nb.image.linux import build_linux
 from unibeam_nb.jsonable import dump
 from unibeam_nb.lab import Lab
 from unibeam_nb.model import Launch, Release
+from unibeam_nb.notebook.commands import KERNEL
 from unibeam_nb.progress import StepEvent, listening
 from unibeam_nb.store import Store
 
@@ -206,3 +207,35 @@ def test_arms_name_the_kernel_and_the_profile() -> None:
     assert Arm.parse("linux+tiny@qemu").extras == ("tiny",)
     with pytest.raises(UsageError, match="has the unknown option 'tiny'"):
         Arm.parse("oci+tiny@crun")
+
+
+SCRIPT = """\
+#define X86_ALIGN_RODATA_BEGIN . = ALIGN(HPAGE_SIZE);
+#define ALIGN_ENTRY_TEXT_BEGIN\t. = ALIGN(PMD_SIZE);
+#define ALIGN_ENTRY_TEXT_END\t. = ALIGN(PMD_SIZE);
+#define BSS_DECRYPTED\t\\
+\t. = ALIGN(PMD_SIZE);\t\\
+\t*(.bss..decrypted);\t\\
+\t. = ALIGN(PMD_SIZE);\t\\
+
+#define ANOTHER . = ALIGN(PMD_SIZE);
+"""
+
+
+@pytest.mark.parametrize(("config", "left"), [
+    ("", 1), ("CONFIG_AMD_MEM_ENCRYPT=y\n", 3), ("CONFIG_PAGE_TABLE_ISOLATION=y\n", 3),
+    ("CONFIG_AMD_MEM_ENCRYPT=y\nCONFIG_PAGE_TABLE_ISOLATION=y\n", 5)])
+def test_gaps_are_closed_unless_something_needs_them(tmp_path: Path, config: str, left: int) -> None:
+    script = tmp_path / kbuild.LINKER_SCRIPT
+    script.parent.mkdir(parents=True)
+    script.write_text(SCRIPT)
+    kbuild.close_gaps(tmp_path, config)
+    text = script.read_text()
+    assert text.count("PMD_SIZE") == left
+    assert text.replace("PMD_SIZE", "PAGE_SIZE") == SCRIPT.replace("PMD_SIZE", "PAGE_SIZE")
+    assert text.endswith("#define ANOTHER . = ALIGN(PMD_SIZE);\n")
+
+
+def test_the_help_names_every_option() -> None:
+    told = next(option.help for option in KERNEL.options if "--with" in option.flags)
+    assert told == f"what a tiny kernel has on top: {', '.join(tiny.OPTIONS)}, or any CONFIG_NAME=y"

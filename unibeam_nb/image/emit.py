@@ -34,6 +34,9 @@ DRIVERS = {"xl": "xen_netfront", "libvirt": "virtio_net", "gce": "virtio_net", "
            "vmware": "vmxnet3", "proxmox": "virtio_net", "firecracker": "virtio_net"}
 """The network driver that an image needs on each of them."""
 
+WITHOUT_BUS = ("xl", "firecracker")
+"""Where a kernel without PCI starts, too, if it has the network driver."""
+
 XEN_WORDS = "console=hvc0 quiet panic=5 unibeam.ip=dhcp"
 
 TAP, TAP_HOST, TAP_GUEST, TAP_MAC = "tap0", "172.16.0.1", "172.16.0.2", "06:00:ac:10:00:02"
@@ -59,13 +62,10 @@ class Facts:
 
 def text(kind: str, facts: Facts) -> str:
     """The text of this kind. Raises UsageError for an image whose kernel this platform cannot start."""
-    if facts.platform in ("mmio", "uml") and kind not in ("firecracker",):
+    made_for = {"mmio": "a microvm", "uml": "User-mode Linux"}.get(facts.platform)
+    if made_for and (facts.platform == "uml" or kind not in WITHOUT_BUS or facts.lacks_network):
         raise UsageError(f"The kernel {facts.kernel} of {facts.name} cannot start under {kind}: it is made for "
-                         f"{'a microvm' if facts.platform == 'mmio' else 'User-mode Linux'}.",
-                         "Build with the distribution's kernel: --kernel stock.")
-    if facts.platform == "uml":
-        raise UsageError(f"The kernel {facts.kernel} of {facts.name} is made for User-mode Linux.",
-                         "Build with the distribution's kernel: --kernel stock.")
+                         f"{made_for}.", "Build with the distribution's kernel: --kernel stock.")
     if facts.target == "linux" and kind != "firecracker" and "initramfs" not in facts.files:
         raise UsageError(f"The root of {facts.name} is on a disk, which a configuration for {kind} does not have.",
                          "Take an image whose root is unpacked into memory: --on linux+initramfs@qemu.")

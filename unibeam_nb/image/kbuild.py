@@ -28,6 +28,7 @@ GENTLY = ("nice", "-n", "10")
 
 LINKER_SCRIPT = "arch/x86/kernel/vmlinux.lds.S"
 _ENTRY_ALIGNED = re.compile(r"^(#define ALIGN_ENTRY_TEXT_(?:BEGIN|END)\s+\. = ALIGN\()PMD_SIZE", re.MULTILINE)
+_DECRYPTED = re.compile(r"^#define BSS_DECRYPTED\b(?:.*\\\n)*.*", re.MULTILINE)
 
 MOST_LINES = 12
 _OBJECT = re.compile(rb"^  (?:CC|AS) ", re.MULTILINE)
@@ -78,11 +79,18 @@ def close_gaps(tree: Path, config: str) -> None:
     """Lay the kernel out without its largest gaps, which are memory of a machine that nothing is in.
 
     The few kilobytes through which the kernel is entered stand apart in 2 MiB of their own, so that page table
-    isolation can map them alone. Without that they need no more than a page of their own.
+    isolation can map them alone. Without that they need no more than a page of their own. So it is with the
+    variables that are shared with the host where memory is encrypted: the zeros around them are even written at boot.
     """
     script = tree / LINKER_SCRIPT
-    if script.is_file() and "CONFIG_PAGE_TABLE_ISOLATION=y" not in config:
-        script.write_text(_ENTRY_ALIGNED.sub(r"\g<1>PAGE_SIZE", script.read_text()))
+    if not script.is_file():
+        return
+    text = script.read_text()
+    if "CONFIG_PAGE_TABLE_ISOLATION=y" not in config:
+        text = _ENTRY_ALIGNED.sub(r"\g<1>PAGE_SIZE", text)
+    if "CONFIG_AMD_MEM_ENCRYPT=y" not in config:
+        text = _DECRYPTED.sub(lambda found: found[0].replace("PMD_SIZE", "PAGE_SIZE"), text)
+    script.write_text(text)
 
 
 def compile_tree(tree: Path, target: str, objects: int) -> Path:

@@ -48,39 +48,41 @@ class Loader:
     version: str
 
 
-def read_loader(path: Path) -> Loader:
-    """What ``path`` is. Raises ImageError, with the reason, for anything that is not an OSv kernel for x86-64."""
+def read_loader(path: Path, where: str | None = None) -> Loader:
+    """What ``path`` is; ``where`` is what the user calls it. Raises ImageError, with the reason, for anything that is
+    not an OSv kernel for x86-64."""
+    where = where or str(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise ImageError(f"{path} is too large for an OSv kernel.", _ADD)
+            raise ImageError(f"{where} is too large for an OSv kernel.", _ADD)
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"The OSv kernel {path} cannot be read ({error.strerror}).",
+        raise ImageError(f"The OSv kernel {where} cannot be read ({error.strerror}).",
                          "Give the path of a file you may read.") from None
     if data[:4] == b"\x7fELF":
-        _check_elf(path, data)
+        _check_elf(where, data)
         return Loader("elf", _version(data))
     if data[0x1FE:0x200] == mbr.SIGNATURE:
         mbr.check_loader_image(data)
         if data[mbr.KERNEL_AT:mbr.KERNEL_AT + 4] != b"\x7fELF":
-            raise ImageError(f"{path} is a disk, but no kernel lies where OSv's boot sector looks for it.", _ADD)
+            raise ImageError(f"{where} is a disk, but no kernel lies where OSv's boot sector looks for it.", _ADD)
         return Loader("img", _version(data))
-    raise ImageError(f"{path} is neither an ELF file nor a bootable disk, so it is not an OSv kernel.", _ADD)
+    raise ImageError(f"{where} is neither an ELF file nor a bootable disk, so it is not an OSv kernel.", _ADD)
 
 
-def _check_elf(path: Path, data: bytes) -> None:
+def _check_elf(where: str, data: bytes) -> None:
     try:
         elf = Elf(data)
         if not elf.plain or elf.machine != X86_64:
-            raise ImageError(f"{path} is for another processor ({elf.machine_name}, {elf.bits} bits).",
+            raise ImageError(f"{where} is for another processor ({elf.machine_name}, {elf.bits} bits).",
                              "unibeam needs OSv for x86-64.")
         kinds = {kind for owner, kind in elf.notes() if owner == "Xen"}
     except ArchiveError as error:
-        raise ImageError(f"{path} is not a whole ELF file ({error}).", "It is cut short: fetch it again.") from None
+        raise ImageError(f"{where} is not a whole ELF file ({error}).", "It is cut short: fetch it again.") from None
     if b"OSv" not in data or b"rofs" not in data:
-        raise ImageError(f"{path} is an ELF file, but not OSv with its read-only file system.", _ADD)
+        raise ImageError(f"{where} is an ELF file, but not OSv with its read-only file system.", _ADD)
     if PVH_NOTE not in kinds:
-        raise ImageError(f"{path} cannot be started without firmware: it has no PVH note.",
+        raise ImageError(f"{where} cannot be started without firmware: it has no PVH note.",
                          "OSv has one since version 0.54; give a newer kernel, or its loader.img.")
 
 
@@ -106,7 +108,7 @@ def add_osv(store: Store, where: str, sha256: str | None = None) -> Kernel:
         if sha256 is not None and found != sha256.lower():
             raise ImageError(f"{where} has the sha256 {found}, not {sha256.lower()}.",
                              "It is another file than you mean, or it was damaged on its way.")
-        loader = read_loader(file)
+        loader = read_loader(file, where)
         place = store.directory(KIND) / found
         if not place.is_dir():
             # The state may lie on another file system than the cache: copied beside its place, then renamed.

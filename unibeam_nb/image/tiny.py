@@ -41,7 +41,7 @@ firmware takes only the latter."""
 OBJECTS = {"": 790, "block": 160, "clouds": 420, "efi": 190, "ipv6": 60, "pci": 180, "smp": 15, "xen": 230}
 """About how many files are compiled, for the progress bar: of the smallest kernel, and more for each option."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Counts up whenever the same settings would give another kernel, so that old ones are not taken for new ones."""
 
 PROCESSOR_MINUTES = 15

@@ -3,7 +3,9 @@ loaded. Pure.
 
 A bzImage unpacks itself into memory, twice its size in places, before the kernel starts. ``vmlinux``, the file that is
 packed into it, can be loaded at once, but it is aligned for huge pages, and most of it is padding and symbols. Here
-only the sections that are loaded are kept, and only where they are: what lies between them is never touched.
+only the sections that are loaded are kept, and only where they are: what lies between them is never touched. The last
+of them reaches, in memory, to where the kernel ends with its variables that begin as zeros: right behind that Xen puts
+the initramfs, which the kernel would overwrite if it had not said so.
 
 Source: the System V ABI (ELF-64), and Documentation/x86/boot.rst and include/xen/interface/elfnote.h of the kernel for
 PVH.
@@ -32,6 +34,9 @@ from unibeam_nb.image.formats.elf64 import (
 
 MOST_SEGMENTS = 64
 """A kernel has about five."""
+
+HIGHEST = 1 << 32
+"""A kernel lies in the first 4 GiB."""
 
 NEAR = 4096
 """Sections this near to each other, in bytes, become one segment."""
@@ -76,7 +81,10 @@ def _packed(elf: Elf, vmlinux: bytes) -> bytes:
     pieces = _joined(sorted((piece for _, piece in loaded), key=lambda p: p.place))
     if sum(piece.bytes for piece in pieces) > len(vmlinux) + NEAR * len(pieces):
         raise ArchiveError("its sections lie over each other")
-    return _file(elf.entry, pieces, note, vmlinux)
+    end = max(segment.place + max(segment.bytes, segment.memory) for segment in segments)
+    if end > HIGHEST:
+        raise ArchiveError("it lies beyond all memory")
+    return _file(elf.entry, pieces, end, note, vmlinux)
 
 
 def _placed(section: Section, segments: Sequence[Segment]) -> _Piece:
@@ -100,14 +108,15 @@ def _joined(pieces: list[_Piece]) -> list[_Piece]:
     return joined
 
 
-def _file(entry: int, pieces: list[_Piece], note: _Piece, vmlinux: bytes) -> bytes:
+def _file(entry: int, pieces: list[_Piece], end: int, note: _Piece, vmlinux: bytes) -> bytes:
+    """The file of these pieces, the last of which takes memory to ``end``."""
     count = len(pieces) + 1
     at = HEADER.size + count * SEGMENT.size
     heads, body = [], []
     for piece in pieces:
-        heads.append(_head(LOAD, at, piece))
+        heads.append(_head(LOAD, at, piece, max(end, piece.end) if piece is pieces[-1] else piece.end))
         if piece.place <= note.place < piece.end:
-            heads.append(_head(NOTE, at + note.place - piece.place, note))
+            heads.append(_head(NOTE, at + note.place - piece.place, note, note.end))
         body.append(vmlinux[piece.offset:piece.offset + piece.bytes])
         at += piece.bytes
     first = HEADER.pack(vmlinux[:16], EXECUTABLE, X86_64, 1, entry, HEADER.size, 0, 0,
@@ -115,6 +124,6 @@ def _file(entry: int, pieces: list[_Piece], note: _Piece, vmlinux: bytes) -> byt
     return b"".join((first, *heads, *body))
 
 
-def _head(kind: int, at: int, piece: _Piece) -> bytes:
+def _head(kind: int, at: int, piece: _Piece, end: int) -> bytes:
     align = 4 if kind == NOTE else 1
-    return SEGMENT.pack(kind, 7, at, piece.address, piece.place, piece.bytes, piece.bytes, align)
+    return SEGMENT.pack(kind, 7, at, piece.address, piece.place, piece.bytes, end - piece.place, align)

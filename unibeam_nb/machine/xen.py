@@ -28,9 +28,6 @@ PROGRAM = "xl"
 def prepare(seat: Seat) -> Start:
     """The configuration of this machine, and the command that starts it."""
     image, options = seat.image, seat.options
-    if image.platform != "pci":
-        raise UsageError(f"The kernel {image.kernel} of {image.name} has no drivers for Xen.",
-                         "Build with the distribution's kernel, or one that has them: --kernel tiny+xen+pci.")
     program = tools.find(PROGRAM)
     if PV not in seat.arm.options:
         _refuse_without_virtualisation(program)

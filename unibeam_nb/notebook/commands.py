@@ -358,8 +358,8 @@ KERNEL = Command(
     (Option(("--sha256",), "the sha256 that the kernel to add must have; needed for a URL", "SHA256"),
      Option(("--optimise",), "what a tiny kernel is made for: the shortest boot or the fewest bytes", "WHAT",
             choices=("boot", "size")),
-     Option(("--with",), "what a tiny kernel has on top: block, efi, ipv6, pci, smp, xen, or any CONFIG_NAME=y", "LIST",
-            "list")),
+     Option(("--with",), "what a tiny kernel has on top: block, clouds, efi, ipv6, pci, smp, xen, or any CONFIG_NAME=y",
+            "LIST", "list")),
     examples=("kernel", "kernel fetch", "kernel build tiny --optimise size --with ipv6", "kernel add osv ~/loader.elf"))
 
 ERTS = Command(

@@ -15,7 +15,7 @@ CALLS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("erlang", "open_port"): ("port", "starts programs or drivers through a port"),
     ("Elixir.Port", "open"): ("port", "starts programs or drivers through a port"),
     ("os", "cmd"): ("os-cmd", "runs shell commands; an image without a shell has none"),
-    ("Elixir.System", "cmd"): ("os-cmd", "runs programs; they must be in the image"),
+    ("Elixir.System", "cmd"): ("port", "runs programs; they must be in the image"),
     ("Elixir.System", "shell"): ("os-cmd", "runs shell commands; an image without a shell has none"),
     ("erlang", "load_nif"): ("nif", "loads native code; its library must be in the image"),
     ("erl_ddll", "load"): ("nif", "loads a native driver; its library must be in the image"),

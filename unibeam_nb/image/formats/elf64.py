@@ -41,13 +41,15 @@ _NAMES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "64-bit PowerPC", 22: "S390", 
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment: ``bytes`` of the file from ``offset``, at ``address``, in memory at ``place``."""
+    """A segment: ``bytes`` of the file from ``offset``, at ``address``, in memory at ``place``, where it takes
+    ``memory`` bytes, zeros behind those of the file."""
 
     kind: int
     offset: int
     address: int
     place: int
     bytes: int
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Elf:
     def segments(self) -> tuple[Segment, ...]:
         if not self.plain:
             return ()
-        return tuple(Segment(kind, offset, address, place, size) for kind, _, offset, address, place, size, _, _
+        return tuple(Segment(kind, offset, address, place, size, memory)
+                     for kind, _, offset, address, place, size, memory, _
                      in self._all.rows(SEGMENT, self._segments_at, self._segment_count))
 
     @cached_property
