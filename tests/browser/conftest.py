@@ -199,11 +199,12 @@ FRAMES = """() => {
 
 @dataclass(frozen=True)
 class Flooded:
-    """What became of a flood: bytes the machine wrote and the page received, seconds, the longest time in seconds
-    between two frames of the page, and the status line."""
+    """What became of a flood: bytes the machine wrote, the page received, and the page was told it had missed, seconds,
+    the longest time in seconds between two frames of the page, and the status line."""
 
     written: int
     received: int
+    missed: int
     seconds: float
     longest_gap: float
     status: str
@@ -216,15 +217,17 @@ def flood(book: Notebook, machine: Any, cell: Any, megabytes: int) -> Flooded:
     book.page.evaluate(FRAMES)
     began = time.monotonic()
     machine.write(f"flood:go({megabytes}).")
-    deadline = began + 180
-    while time.monotonic() < deadline:
-        done = machine.console.raw()[-200:].find(b"the end of the flood") >= 0
-        if done and int(root.get_attribute("data-received") or 0) == machine.console.path.stat().st_size:
-            break
+
+    def told(what: str) -> int:
+        return int(root.get_attribute(f"data-{what}") or 0)
+
+    while b"the end of the flood" not in machine.console.raw()[-200:] or \
+            told("received") + told("lost") < machine.console.path.stat().st_size:
+        assert time.monotonic() < began + 180, f"the page has {told('received')} bytes, and lost {told('lost')}"
         time.sleep(0.1)
     took = time.monotonic() - began
     gap = book.page.evaluate("() => { cancelAnimationFrame(window.counting); return Math.max(...window.gaps) / 1000; }")
-    return Flooded(machine.console.path.stat().st_size, int(root.get_attribute("data-received") or 0), took, gap,
+    return Flooded(machine.console.path.stat().st_size, told("received"), told("lost"), took, gap,
                    root.locator(".state").inner_text())
 
 
