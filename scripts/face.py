@@ -1,4 +1,4 @@
-"""What the notebook's face costs: imports, the bundles that a page gets, a flooded console, a live chart.
+"""What the notebook's face costs: imports, the bundles that a page gets, a flooded console, a live chart, a stop.
 
     scripts/face.py                  print
     scripts/face.py --write          and rewrite its part of BENCHMARKS.md and notebooks/data/face.json
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def in_browser() -> Iterator[Figure]:
     import nbformat
     from playwright.sync_api import sync_playwright
 
-    from tests.browser.conftest import FLOOD, Notebook, Server, flood
+    from tests.browser.conftest import FLOOD, READY, SETUP, STOPPABLE, Notebook, Server, flood
     from unibeam_nb.store import Store
 
     recorded = (ROOT / "notebooks" / "data" / "hello.jsonl").read_bytes().splitlines(keepends=True)
@@ -91,10 +92,8 @@ def in_browser() -> Iterator[Figure]:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             journal = server.directory / "growing.jsonl"
-            cells = ("%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n"
-                     "%config UnibeamMagics.target = 'release'\nimport os; print(os.getpid())",
-                     FLOOD, "machine = %unibeam boot flood --shell", "machine.console",
-                     "%unibeam dashboard growing.jsonl")
+            cells = (f"{SETUP}\nimport os; print(os.getpid())", FLOOD, "machine = %unibeam boot flood --shell",
+                     "machine.console", "%unibeam dashboard growing.jsonl", *STOPPABLE)
             book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
                                             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
             nbformat.write(book, server.directory / "figures.ipynb")
@@ -107,6 +106,7 @@ def in_browser() -> Iterator[Figure]:
             (machine,) = server.machines
             done = flood(opened, machine, cell, FLOOD_MB)
             lost = done.written - done.received
+            assert lost == done.missed
             yield Figure(f"console, {FLOOD_MB} MB printed at once", "5 MB/s, no byte lost",
                          f"{done.written / done.seconds / 1e6:.1f} MB/s, {lost} bytes lost",
                          {"bytes": done.written, "seconds": done.seconds, "lost_bytes": lost})
@@ -114,6 +114,13 @@ def in_browser() -> Iterator[Figure]:
                          f"{done.longest_gap * 1000:.0f} ms", {"seconds": done.longest_gap})
             machine.stop()
             yield from watched(opened, journal, recorded, pid)
+            for what, index, ready in zip(("a build", "", "a boot", "an experiment"), count(5), READY, strict=False):
+                if ready is None:
+                    opened.run(index)
+                else:
+                    seconds = opened.stopped(index, ready)
+                    yield Figure(f"from Stop to the end of the cell, {what}", "1 s", f"{seconds * 1000:.0f} ms",
+                                 {"seconds": seconds})
         finally:
             chromium.close()
             server.stop()

@@ -21,6 +21,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from unibeam_nb.machine import machines
@@ -167,6 +168,17 @@ class Notebook:
         self.start(index)
         return self.finished(index, timeout)
 
+    def stopped(self, index: int, ready: Any) -> float:
+        """Start a cell, press Stop when ``ready`` holds, and wait for its end; seconds between the two."""
+        cell = self.start(index)
+        stop = cell.locator(".unibeam-face button", has_text="Stop")
+        stop.wait_for(timeout=30_000)
+        until(lambda: ready(cell))
+        asked = time.monotonic()
+        stop.click()
+        self.finished(index, timeout=30)
+        return time.monotonic() - asked
+
     def save(self) -> nbformat.NotebookNode:
         self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
         time.sleep(0.5)
@@ -175,6 +187,66 @@ class Notebook:
     def picture(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def until(holds: Any, seconds: float = 30, what: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what or "it did not happen"
+        time.sleep(0.05)
+
+
+def serious(page: Page, within: str = ".jp-OutputArea-output") -> list[str]:
+    """Serious and critical findings of axe-core in what is ours."""
+    found = Axe().run(page, context=within)
+    return [f"{v['id']}: {node['html'][:160]}" for v in found.response["violations"]
+            if v["impact"] in ("serious", "critical") for node in v["nodes"]]
+
+
+SETUP = "%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'"
+
+HELLO = """%%unibeam build hello --port 8080
+-module(hello).
+-export([start/0, init/0]).
+start() -> proc_lib:start_link(?MODULE, init, []).
+init() ->
+    {ok, Listen} = gen_tcp:listen(list_to_integer(os:getenv("PORT")), [binary, {active, false}, {reuseaddr, true}]),
+    timer:sleep(list_to_integer(os:getenv("PAUSE", "0"))),
+    io:format("<b>listening</b>~n"),
+    proc_lib:init_ack({ok, self()}),
+    accept(Listen).
+accept(Listen) ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    _ = gen_tcp:recv(Socket, 0, 1000),
+    _ = gen_tcp:send(Socket, "HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: 5\\r\\n\\r\\nhello"),
+    gen_tcp:close(Socket),
+    accept(Listen).
+"""
+
+SLOW = """%%unibeam build slow
+defmodule Slow do
+  :timer.sleep(120_000)
+  def start, do: :ok
+end
+"""
+
+MUTE = HELLO.replace("hello", "mute").replace("    proc_lib:init_ack({ok, self()}),\n", "")
+
+STOPPABLE = (SLOW, MUTE, "%unibeam boot mute",
+             "%unibeam bench mute --on release@process --against oci+scratch@crun -n 9")
+"""A build, one more that comes to its end, a boot and an experiment."""
+
+
+def _compiling(cell: Any) -> bool:
+    return "Compiling" in cell.inner_text()
+
+
+def _up(cell: Any) -> bool:
+    return bool(cell.locator(".bar .quiet", has_text="beam").count())
+
+
+READY = (_compiling, None, _up, _up)
+"""When each of those is well under way; None for what is not to be stopped."""
 
 
 FLOOD = """%%unibeam build flood
