@@ -266,10 +266,11 @@ const LEFT = 230;
 const WIDE = 740;
 const ROW = 30;
 
+/** Round numbers up to `most`, at most seven: their words have to fit beside each other. */
 function ticks(most) {
-  const step = 10 ** Math.floor(Math.log10(most || 1));
-  const fine = most / step > 5 ? step : most / step > 2 ? step / 2 : step / 5;
-  return Array.from({ length: Math.floor(most / fine) + 1 }, (_, index) => index * fine);
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = [0.2, 0.5, 1, 2].map((part) => part * power).find((each) => most / each < 7);
+  return Array.from({ length: Math.floor(most / step) + 1 }, (_, index) => index * step);
 }
 
 /** Every boot as a dot, in a row for its case; the median as a bar. Drawn anew at most once a second, by the kernel's pace. */
