@@ -87,6 +87,7 @@ def test_a_console_fills_takes_input_and_draws_nothing_but_text(notebook: Any) -
     book.page.keyboard.type("lists:sum([20, 23]).")
     book.page.keyboard.press("Enter")
     for place in (view, cell, again):
+        place.locator(".unibeam-console").scroll_into_view_if_needed()  # Out of view it draws nothing.
         wait_for(place, r"(?m)^(\d+> )?43$")
     book.picture("console-views")
     book.page.evaluate("window.jupyterapp.shell.currentWidget.close()")
