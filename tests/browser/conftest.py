@@ -40,6 +40,10 @@ NOTEBOOKS_OWN = "Cannot read properties of undefined (reading 'schema')"
 """What Notebook 7.6 says in an empty notebook as well."""
 
 
+PATIENT = "const wait = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = (ms) => wait(10 * ms);"
+"""anywidget gives up a widget whose module has not been read within two seconds. Here one host does all the work."""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -179,6 +183,11 @@ class Notebook:
         self.finished(index, timeout=30)
         return time.monotonic() - asked
 
+    def restart(self) -> None:
+        """Have a new kernel."""
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+        self.wait_until_ready()
+
     def save(self) -> nbformat.NotebookNode:
         self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
         time.sleep(0.5)
@@ -307,6 +316,7 @@ def flood(book: Notebook, machine: Any, cell: Any, megabytes: int) -> Flooded:
 def notebook(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Makes a notebook of cells and opens it; a last screenshot is kept whatever happens."""
     context = browser.new_context(viewport={"width": 1300, "height": 1400})
+    context.add_init_script(PATIENT)
     made: list[Notebook] = []
 
     def make(*cells: str) -> Notebook:

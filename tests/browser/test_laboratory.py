@@ -111,7 +111,7 @@ def test_stop_ends_a_build_a_boot_and_an_experiment(notebook: Any, server: Any) 
 
 
 def test_an_experiment_is_described_run_watched_and_leaves_a_figure(notebook: Any, server: Any) -> None:
-    book = notebook(SETUP, HELLO, "%unibeam dashboard hello")
+    book = notebook(SETUP, HELLO, "%unibeam dashboard hello", "%load_ext unibeam_nb", "%unibeam chart boot")
     book.run(0)
     book.run(1)
     cell = book.run(2)
@@ -138,6 +138,13 @@ def test_an_experiment_is_described_run_watched_and_leaves_a_figure(notebook: An
     assert "image/png" in data
     assert "release@process" in data["text/html"]
 
+    # A new kernel finds the experiment.
+    book.restart()
+    book.run(3)
+    book.run(4).locator("img").first.wait_for()
+    found = book.save().cells[4].outputs[-1]["data"]["text/plain"]
+    assert found == data["text/plain"].split("\n\n")[0]
+
 
 def test_a_virtual_machine_is_cloned_from_its_snapshot_and_outlives_its_kernel(notebook: Any, server: Any) -> None:
     book = notebook("%load_ext unibeam_nb", HELLO.replace("--port 8080", "--port 8080 --target linux"),
@@ -153,8 +160,7 @@ def test_a_virtual_machine_is_cloned_from_its_snapshot_and_outlives_its_kernel(n
     assert "kernel" in cell.locator(".machine").first.locator(".bar .quiet").all_inner_texts()
     book.picture("cloned")
 
-    book.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    book.wait_until_ready()
+    book.restart()
     book.run(3)
     listed = book.run(4)
     until(lambda: listed.locator(".machine").count() == 2)
