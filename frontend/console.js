@@ -21,6 +21,7 @@ const CALM = 1 << 15; // bytes at once above which a terminal pauses,
 const PAUSE = 100; // for so many ms: a picture of a flood ten times a second is enough, and leaves the page to others
 const SCROLLBACK = 5000; // lines
 const LONGEST_LINE = 4000; // characters typed
+const PATIENCE = 10000; // ms between two questions whether anybody is there; what is not answered by the next was in vain
 
 const STYLE = `
 .unibeam-console { border: 1px solid var(--jp-border-color2, #bbb); border-radius: 3px; background: #16191d; color: #e8eaed;
@@ -54,9 +55,29 @@ function makeStore(model) {
     lost: 0, // bytes that the file did not keep until this page was ready for them
     whole: true, // whether the file has all that the machine wrote
     views: new Set(),
+    asked: false, // whether a question is not answered yet
+    silent: false, // whether nobody answers: the kernel is gone, or this page's line to it
   };
 
   store.ask = () => model.send({ do: "read", page: store.page, from: store.next, credit: CREDIT });
+
+  store.look = () => {
+    if (model.get("ended") || document.visibilityState !== "visible") return;
+    store.hear(!store.asked);
+    store.asked = true;
+    try {
+      model.send({ do: "there", page: store.page });
+    } catch {
+      store.hear(false); // The line to the kernel is closed.
+    }
+  };
+
+  store.hear = (answered) => {
+    if (answered) store.asked = false;
+    if (store.silent === !answered) return;
+    store.silent = !answered;
+    for (const view of store.views) view.tell();
+  };
 
   store.take = ({ from, lost, whole }, bytes) => {
     if (store.next === null) store.next = from;
@@ -199,7 +220,8 @@ function makeView(model, store, el) {
   const tell = () => {
     const buffer = term.buffer.normal;
     const above = Math.max(0, lines - (buffer.baseY + buffer.cursorY));
-    const parts = [model.get("ended") ? "ended" : model.get("takes_input") ? "live, takes input" : "live",
+    const live = model.get("ended") ? "ended" : model.get("takes_input") ? "live, takes input" : "live";
+    const parts = [store.silent ? "nothing answers; if the kernel is not busy, run the cell again" : live,
       `${sizeText(store.next ?? 0)} received`];
     if (skipped) parts.push(`its first ${sizeText(skipped)} are not shown`);
     if (above) parts.push(`${above} lines above are out of view`);
@@ -238,6 +260,7 @@ function makeView(model, store, el) {
   };
   const encoder = new TextEncoder();
   const view = {
+    tell,
     note: (text) => {
       const bytes = encoder.encode(`\x1b[0m\r\n[${text}]\r\n`);
       pending.push(bytes);
@@ -286,11 +309,15 @@ export default () => {
     initialize({ model }) {
       store = makeStore(model);
       model.on("msg:custom", (message, buffers) => {
-        if (message.page !== store.page || !buffers?.length) return;
+        if (message.page !== store.page) return;
+        store.hear(true);
+        if (!buffers?.length) return;
         const data = buffers[0];
         store.take(message, new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength).slice());
       });
       store.ask();
+      const timer = setInterval(store.look, PATIENCE);
+      return () => clearInterval(timer);
     },
     render({ model, el }) {
       return makeView(model, store, el);

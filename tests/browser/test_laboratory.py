@@ -149,10 +149,11 @@ def test_an_experiment_is_described_run_watched_and_leaves_a_figure(notebook: An
 def test_a_virtual_machine_is_cloned_from_its_snapshot_and_outlives_its_kernel(notebook: Any, server: Any) -> None:
     book = notebook("%load_ext unibeam_nb", HELLO.replace("--port 8080", "--port 8080 --target linux"),
                     "%unibeam boot hello --http / --as guest", "%load_ext unibeam_nb", "%unibeam ps",
-                    "%unibeam console guest", "%unibeam stop --all")
+                    "%unibeam console guest", "%unibeam stop --all", "%unibeam console guest")
     book.run(0)
     book.run(1, timeout=300)
     cell = book.run(2, timeout=300)
+    before = book.run(7)
     cell.locator("button[aria-label='Clone guest']").click()
     cell.locator(".machine", has_text="guest-2").wait_for(timeout=120_000)
     copy = cell.locator(".machine", has_text="guest-2")
@@ -169,6 +170,7 @@ def test_a_virtual_machine_is_cloned_from_its_snapshot_and_outlives_its_kernel(n
     console.locator(".unibeam-console").scroll_into_view_if_needed()  # Out of view it draws nothing.
     console.locator(".xterm-rows", has_text="listening").wait_for()
     cell.locator(".message", has_text="Nothing answers any more").wait_for()
+    before.locator(".state", has_text="nothing answers; if the kernel is not busy, run the cell again").wait_for()
     book.picture("restarted")
     book.run(6)
     assert names(server) == []

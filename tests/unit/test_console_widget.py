@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,16 @@ class Page:
     """What one page has been sent by a widget that it talks to."""
 
     def __init__(self, widget: ConsoleWidget, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.widget, self.data, self.last = widget, b"", {}
+        self.widget, self.data = widget, b""
+        self.last: dict[str, Any] = {}
+        self.answers: list[dict[str, Any]] = []
         monkeypatch.setattr(widget, "send", self._take)
 
-    def _take(self, message: dict[str, Any], buffers: list[bytes]) -> None:
-        assert message["page"] == "p"
+    def _take(self, message: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
+        assert message.pop("page") == "p"
+        if not buffers:
+            self.answers.append(message)
+            return
         assert message["from"] == len(self.data), "offsets count what this page was sent"
         self.data += buffers[0]
         self.last = message
@@ -77,3 +82,11 @@ def test_while_a_page_shows_a_console_more_of_it_is_kept_and_what_was_not_is_tol
     assert ring.BEHIND // 2 <= page.last["lost"] < ring.BEHIND // 2 + 8 * MIB
     assert page.last["whole"] is False
     assert page.data.endswith(b"y" * (ring.BEHIND // 2))
+
+
+def test_a_page_that_asks_whether_somebody_is_there_is_answered(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(ConsoleWidget(Console(tmp_path / "console.log")), monkeypatch)
+    page.say(do="there")
+    assert page.answers == [{}]
+    assert page.data == b""

@@ -72,6 +72,9 @@ class ConsoleWidget(anywidget.AnyWidget):
     def _heard(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         """A message of a page. What it holds was made in a browser: it is read with care."""
         page, do = str(content.get("page", "")), content.get("do")
+        if do == "there":
+            self.send({"page": page})  # So it knows that somebody is.
+            return
         with self._lock:
             if do == "read":
                 start, credit = content.get("from"), int(content.get("credit", 0))
