@@ -12,7 +12,7 @@ WORKERS ?= 2
 
 help:
 	@echo "make demo    install what is missing, run notebooks/01_quickstart.ipynb, leave report and charts in out/"
-	@echo "make test    install what is missing, run every test but those in a browser (make browser) and of further kernels"
+	@echo "make test    install what is missing, run every test but those of further kernels"
 	@echo "make lab     open JupyterLab on the notebooks"
 	@echo "make binder  do what Binder does: build, then every notebook, as a user without rights and below 2 GB"
 	@echo "make kernels compile and boot the kernels that make test has no time for"
@@ -32,7 +32,7 @@ demo: setup
 test: setup
 	@store=$${UNIBEAM_TEST_STORE:-$$(mktemp -d)} && \
 	if [ -z "$$UNIBEAM_TEST_STORE" ]; then trap 'chmod -R u+rwx "$$store"; rm -rf "$$store"' EXIT; fi && \
-	UNIBEAM_TEST_STORE=$$store $(MAKE) --no-print-directory unit integration notebooks
+	UNIBEAM_TEST_STORE=$$store $(MAKE) --no-print-directory unit integration notebooks browser
 
 unit: setup
 	@echo "==> unit tests"
@@ -62,7 +62,8 @@ notebooks-sync: setup
 binder: setup
 	@$(BIN)/python scripts/binder.py $(ARGS)
 
-# A real JupyterLab in a real browser; pictures of it are kept in out/browser/.
+# A real JupyterLab and a real Notebook in a real browser; pictures of them are kept in out/browser/. Where there is no
+# Chromium to be had, the tests are skipped and say so.
 browser: setup
 	@scripts/setup.sh --browser
 	@echo "==> browser tests (JupyterLab in Chromium)"

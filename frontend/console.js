@@ -1,10 +1,11 @@
 // A machine's console in a notebook's output: xterm.js over bytes that the kernel sends at the page's own pace.
 //
 // The machine's console is a file, and the file is the truth. A page asks for bytes from an offset on and grants
-// credit; the kernel sends no more than that; the page grants more when it has taken them in. So nothing is lost, a slow
-// page holds nobody up, and every page goes at its own pace. What a page keeps is a ring: enough to draw the console anew
-// when its output is rendered again. A terminal that cannot draw as fast as bytes arrive leaves some out, and says so where
-// they would stand. The status line says what is out of view, and where all of it is.
+// credit; the kernel sends no more than that; the page grants more when it has taken them in. So a slow page holds nobody
+// up, and every page goes at its own pace. What a page keeps is a ring: enough to draw the console anew when its output is
+// rendered again. A terminal that cannot draw as fast as bytes arrive leaves some out, and says so where they would stand;
+// so it does where a page lagged so far behind that the file had not kept them. The status line says what is out of view,
+// and where the rest is.
 //
 // A guest's output is only ever drawn by the terminal. It cannot make links, set titles or reach the clipboard, and what
 // a terminal answers to questions in it is never sent back: only lines that somebody typed are.
@@ -20,6 +21,7 @@ const CALM = 1 << 15; // bytes at once above which a terminal pauses,
 const PAUSE = 100; // for so many ms: a picture of a flood ten times a second is enough, and leaves the page to others
 const SCROLLBACK = 5000; // lines
 const LONGEST_LINE = 4000; // characters typed
+const PATIENCE = 10000; // ms between two questions whether anybody is there; what is not answered by the next was in vain
 
 const STYLE = `
 .unibeam-console { border: 1px solid var(--jp-border-color2, #bbb); border-radius: 3px; background: #16191d; color: #e8eaed;
@@ -50,14 +52,39 @@ function makeStore(model) {
     next: null, // offset of the next byte to come; null until the kernel said where it begins
     chunks: [],
     kept: 0,
+    lost: 0, // bytes that the file did not keep until this page was ready for them
+    whole: true, // whether the file has all that the machine wrote
     views: new Set(),
+    asked: false, // whether a question is not answered yet
+    silent: false, // whether nobody answers: the kernel is gone, or this page's line to it
   };
 
   store.ask = () => model.send({ do: "read", page: store.page, from: store.next, credit: CREDIT });
 
-  store.take = (from, bytes) => {
+  store.look = () => {
+    if (model.get("ended") || document.visibilityState !== "visible") return;
+    store.hear(!store.asked);
+    store.asked = true;
+    try {
+      model.send({ do: "there", page: store.page });
+    } catch {
+      store.hear(false); // The line to the kernel is closed.
+    }
+  };
+
+  store.hear = (answered) => {
+    if (answered) store.asked = false;
+    if (store.silent === !answered) return;
+    store.silent = !answered;
+    for (const view of store.views) view.tell();
+  };
+
+  store.take = ({ from, lost, whole }, bytes) => {
     if (store.next === null) store.next = from;
     if (from !== store.next) return store.ask(); // After a gap: once more from where we are.
+    if (lost > store.lost) for (const view of store.views) view.note(`${sizeText(lost - store.lost)} came too fast to be kept`);
+    store.lost = lost;
+    store.whole = whole;
     store.next += bytes.length;
     store.chunks.push(bytes);
     store.kept += bytes.length;
@@ -193,13 +220,16 @@ function makeView(model, store, el) {
   const tell = () => {
     const buffer = term.buffer.normal;
     const above = Math.max(0, lines - (buffer.baseY + buffer.cursorY));
-    const parts = [model.get("ended") ? "ended" : model.get("takes_input") ? "live, takes input" : "live",
+    const live = model.get("ended") ? "ended" : model.get("takes_input") ? "live, takes input" : "live";
+    const parts = [store.silent ? "nothing answers; if the kernel is not busy, run the cell again" : live,
       `${sizeText(store.next ?? 0)} received`];
     if (skipped) parts.push(`its first ${sizeText(skipped)} are not shown`);
     if (above) parts.push(`${above} lines above are out of view`);
-    if (skipped || above) parts.push(`all of it is in ${model.get("path")}`);
+    if (store.lost) parts.push(`${sizeText(store.lost)} came too fast to be kept`);
+    if (skipped || above || !store.whole) parts.push(`${store.whole ? "all" : "what is kept"} of it is in ${model.get("path")}`);
     state.textContent = parts.join("; ");
     root.dataset.received = String(store.next ?? 0);
+    root.dataset.lost = String(store.lost);
     root.dataset.rows = String(buffer.length);
   };
   let due = false;
@@ -228,7 +258,14 @@ function makeView(model, store, el) {
       draw();
     }, flooded ? PAUSE : 0));
   };
+  const encoder = new TextEncoder();
   const view = {
+    tell,
+    note: (text) => {
+      const bytes = encoder.encode(`\x1b[0m\r\n[${text}]\r\n`);
+      pending.push(bytes);
+      behind += bytes.length;
+    },
     write: (bytes) => {
       skipped ??= store.next - bytes.length;
       lines += count(bytes);
@@ -272,11 +309,15 @@ export default () => {
     initialize({ model }) {
       store = makeStore(model);
       model.on("msg:custom", (message, buffers) => {
-        if (message.page !== store.page || !buffers?.length) return;
+        if (message.page !== store.page) return;
+        store.hear(true);
+        if (!buffers?.length) return;
         const data = buffers[0];
-        store.take(message.from, new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength).slice());
+        store.take(message, new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength).slice());
       });
       store.ask();
+      const timer = setInterval(store.look, PATIENCE);
+      return () => clearInterval(timer);
     },
     render({ model, el }) {
       return makeView(model, store, el);

@@ -1,4 +1,4 @@
-"""What the notebook's face costs: imports, the bundles that a page gets, a flooded console, a live chart.
+"""What the notebook's face costs: imports, the bundles that a page gets, a flooded console, a live chart, a stop.
 
     scripts/face.py                  print
     scripts/face.py --write          and rewrite its part of BENCHMARKS.md and notebooks/data/face.json
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,25 @@ def sizes() -> Iterator[Figure]:
                      f"{packed / 1000:.1f} kB", {"bytes": packed})
 
 
-def page_seconds(session: Any) -> float:
-    """Processor seconds of the page's own thread (Chrome DevTools Protocol, Performance.getMetrics)."""
-    found = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
-    return float(found["TaskDuration"])
+def spent(kernel: psutil.Process, server: psutil.Process) -> dict[str, float]:
+    """Processor seconds so far of the kernel, of Jupyter's server, and of all the browser's processes."""
+    own = [one for one in psutil.Process().children(recursive=True) if "chrom" in one.name()]
+    return {name: sum(sum(one.cpu_times()[:2]) for one in processes)
+            for name, processes in (("kernel", [kernel]), ("server", [server]), ("browser", own))}
+
+
+def spent_in(seconds: float, kernel: psutil.Process, server: psutil.Process) -> dict[str, float]:
+    """Processor seconds of each in this time."""
+    before = spent(kernel, server)
+    time.sleep(seconds)
+    return {name: after - before[name] for name, after in spent(kernel, server).items()}
 
 
 def in_browser() -> Iterator[Figure]:
     import nbformat
     from playwright.sync_api import sync_playwright
 
-    from tests.browser.conftest import FLOOD, Notebook, Server, flood
+    from tests.browser.conftest import FLOOD, READY, SETUP, STOPPABLE, Notebook, Server, flood
     from unibeam_nb.store import Store
 
     recorded = (ROOT / "notebooks" / "data" / "hello.jsonl").read_bytes().splitlines(keepends=True)
@@ -91,10 +100,8 @@ def in_browser() -> Iterator[Figure]:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             journal = server.directory / "growing.jsonl"
-            cells = ("%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n"
-                     "%config UnibeamMagics.target = 'release'\nimport os; print(os.getpid())",
-                     FLOOD, "machine = %unibeam boot flood --shell", "machine.console",
-                     "%unibeam dashboard growing.jsonl")
+            cells = (f"{SETUP}\nimport os; print(os.getpid())", FLOOD, "machine = %unibeam boot flood --shell",
+                     "machine.console", "%unibeam dashboard growing.jsonl", *STOPPABLE)
             book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
                                             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
             nbformat.write(book, server.directory / "figures.ipynb")
@@ -107,20 +114,29 @@ def in_browser() -> Iterator[Figure]:
             (machine,) = server.machines
             done = flood(opened, machine, cell, FLOOD_MB)
             lost = done.written - done.received
+            assert lost == done.missed
             yield Figure(f"console, {FLOOD_MB} MB printed at once", "5 MB/s, no byte lost",
                          f"{done.written / done.seconds / 1e6:.1f} MB/s, {lost} bytes lost",
                          {"bytes": done.written, "seconds": done.seconds, "lost_bytes": lost})
             yield Figure("the page meanwhile: longest time between two frames", "not frozen",
                          f"{done.longest_gap * 1000:.0f} ms", {"seconds": done.longest_gap})
             machine.stop()
-            yield from watched(opened, journal, recorded, pid)
+            yield from watched(opened, journal, recorded, psutil.Process(pid))
+            for what, index, ready in zip(("a build", "", "a boot", "an experiment"), count(5), READY, strict=False):
+                if ready is None:
+                    opened.run(index)
+                else:
+                    seconds = opened.stopped(index, ready)
+                    yield Figure(f"from Stop to the end of the cell, {what}", "1 s", f"{seconds * 1000:.0f} ms",
+                                 {"seconds": seconds})
         finally:
             chromium.close()
             server.stop()
 
 
-def watched(book: Any, journal: Path, recorded: list[bytes], pid: int) -> Iterator[Figure]:
-    """What a dashboard costs that follows a journal which gets a sample twice a second."""
+def watched(book: Any, journal: Path, recorded: list[bytes], kernel: psutil.Process) -> Iterator[Figure]:
+    """What a dashboard costs that follows a journal which gets a sample twice a second, in the browser, in Jupyter's
+    server and in the kernel, beyond what the same page costs while it is out of view, and still."""
     journal.write_bytes(recorded[0])
     book.run(4).locator(".unibeam-face").wait_for()
     samples = [line for line in recorded[1:] if json.loads(line).get("record", "sample") == "sample"]
@@ -134,19 +150,23 @@ def watched(book: Any, journal: Path, recorded: list[bytes], pid: int) -> Iterat
             if over_now.wait(0.5):
                 return
 
-    kernel = psutil.Process(pid)
+    server = psutil.Process(book.server.process.pid)
+    show = """display => (document.querySelectorAll(".jp-Notebook .jp-Cell")[4].querySelector(".unibeam-face")
+        .style.display = display)"""
+    book.page.evaluate(show, "none")
+    time.sleep(5)
+    still = spent_in(WATCHED_S, kernel, server)
+    book.page.evaluate(show, "")
     threading.Thread(target=grow, daemon=True).start()
     time.sleep(3)
-    session = book.page.context.new_cdp_session(book.page)
-    session.send("Performance.enable")
-    page_before, kernel_before = page_seconds(session), sum(kernel.cpu_times()[:2])
-    time.sleep(WATCHED_S)
-    page, own = page_seconds(session) - page_before, sum(kernel.cpu_times()[:2]) - kernel_before
+    live = spent_in(WATCHED_S, kernel, server)
     over_now.set()
     dots = book.cell(4).locator("svg[role=img]").get_attribute("data-dots")
-    yield Figure(f"live chart, two samples a second, {dots} dots at the end", "5 % of a core",
-                 f"{(page + own) / WATCHED_S:.1%} ({page / WATCHED_S:.1%} the page, {own / WATCHED_S:.1%} the kernel)",
-                 {"page_cpu_s": page, "kernel_cpu_s": own, "seconds": WATCHED_S})
+    more = {name: max(live[name] - still[name], 0.0) / WATCHED_S for name in live}
+    yield Figure(f"live chart, two samples a second, {dots} dots at the end, beyond the same page without it",
+                 "5 % of a core", f"{sum(more.values()):.1%} "
+                 f"({', '.join(f'{part:.1%} the {name}' for name, part in more.items())})",
+                 {"live_cpu_s": live, "still_cpu_s": still, "seconds": WATCHED_S})
 
 
 def main(words: list[str]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from unibeam_nb.machine import machines
@@ -37,6 +38,10 @@ QUIET = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpda
 
 NOTEBOOKS_OWN = "Cannot read properties of undefined (reading 'schema')"
 """What Notebook 7.6 says in an empty notebook as well."""
+
+
+PATIENT = "const wait = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = (ms) => wait(10 * ms);"
+"""anywidget gives up a widget whose module has not been read within two seconds. Here one host does all the work."""
 
 
 def free_port() -> int:
@@ -167,6 +172,22 @@ class Notebook:
         self.start(index)
         return self.finished(index, timeout)
 
+    def stopped(self, index: int, ready: Any) -> float:
+        """Start a cell, press Stop when ``ready`` holds, and wait for its end; seconds between the two."""
+        cell = self.start(index)
+        stop = cell.locator(".unibeam-face button", has_text="Stop")
+        stop.wait_for(timeout=30_000)
+        until(lambda: ready(cell))
+        asked = time.monotonic()
+        stop.click()
+        self.finished(index, timeout=30)
+        return time.monotonic() - asked
+
+    def restart(self) -> None:
+        """Have a new kernel."""
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+        self.wait_until_ready()
+
     def save(self) -> nbformat.NotebookNode:
         self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
         time.sleep(0.5)
@@ -175,6 +196,66 @@ class Notebook:
     def picture(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def until(holds: Any, seconds: float = 30, what: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what or "it did not happen"
+        time.sleep(0.05)
+
+
+def serious(page: Page, within: str = ".jp-OutputArea-output") -> list[str]:
+    """Serious and critical findings of axe-core in what is ours."""
+    found = Axe().run(page, context=within)
+    return [f"{v['id']}: {node['html'][:160]}" for v in found.response["violations"]
+            if v["impact"] in ("serious", "critical") for node in v["nodes"]]
+
+
+SETUP = "%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'"
+
+HELLO = """%%unibeam build hello --port 8080
+-module(hello).
+-export([start/0, init/0]).
+start() -> proc_lib:start_link(?MODULE, init, []).
+init() ->
+    {ok, Listen} = gen_tcp:listen(list_to_integer(os:getenv("PORT")), [binary, {active, false}, {reuseaddr, true}]),
+    timer:sleep(list_to_integer(os:getenv("PAUSE", "0"))),
+    io:format("<b>listening</b>~n"),
+    proc_lib:init_ack({ok, self()}),
+    accept(Listen).
+accept(Listen) ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    _ = gen_tcp:recv(Socket, 0, 1000),
+    _ = gen_tcp:send(Socket, "HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: 5\\r\\n\\r\\nhello"),
+    gen_tcp:close(Socket),
+    accept(Listen).
+"""
+
+SLOW = """%%unibeam build slow
+defmodule Slow do
+  :timer.sleep(120_000)
+  def start, do: :ok
+end
+"""
+
+MUTE = HELLO.replace("hello", "mute").replace("    proc_lib:init_ack({ok, self()}),\n", "")
+
+STOPPABLE = (SLOW, MUTE, "%unibeam boot mute",
+             "%unibeam bench mute --on release@process --against oci+scratch@crun -n 9")
+"""A build, one more that comes to its end, a boot and an experiment."""
+
+
+def _compiling(cell: Any) -> bool:
+    return "Compiling" in cell.inner_text()
+
+
+def _up(cell: Any) -> bool:
+    return bool(cell.locator(".bar .quiet", has_text="beam").count())
+
+
+READY = (_compiling, None, _up, _up)
+"""When each of those is well under way; None for what is not to be stopped."""
 
 
 FLOOD = """%%unibeam build flood
@@ -199,11 +280,12 @@ FRAMES = """() => {
 
 @dataclass(frozen=True)
 class Flooded:
-    """What became of a flood: bytes the machine wrote and the page received, seconds, the longest time in seconds
-    between two frames of the page, and the status line."""
+    """What became of a flood: bytes the machine wrote, the page received, and the page was told it had missed, seconds,
+    the longest time in seconds between two frames of the page, and the status line."""
 
     written: int
     received: int
+    missed: int
     seconds: float
     longest_gap: float
     status: str
@@ -216,15 +298,17 @@ def flood(book: Notebook, machine: Any, cell: Any, megabytes: int) -> Flooded:
     book.page.evaluate(FRAMES)
     began = time.monotonic()
     machine.write(f"flood:go({megabytes}).")
-    deadline = began + 180
-    while time.monotonic() < deadline:
-        done = machine.console.raw()[-200:].find(b"the end of the flood") >= 0
-        if done and int(root.get_attribute("data-received") or 0) == machine.console.path.stat().st_size:
-            break
+
+    def told(what: str) -> int:
+        return int(root.get_attribute(f"data-{what}") or 0)
+
+    while b"the end of the flood" not in machine.console.raw()[-200:] or \
+            told("received") + told("lost") < machine.console.path.stat().st_size:
+        assert time.monotonic() < began + 180, f"the page has {told('received')} bytes, and lost {told('lost')}"
         time.sleep(0.1)
     took = time.monotonic() - began
     gap = book.page.evaluate("() => { cancelAnimationFrame(window.counting); return Math.max(...window.gaps) / 1000; }")
-    return Flooded(machine.console.path.stat().st_size, int(root.get_attribute("data-received") or 0), took, gap,
+    return Flooded(machine.console.path.stat().st_size, told("received"), told("lost"), took, gap,
                    root.locator(".state").inner_text())
 
 
@@ -232,6 +316,7 @@ def flood(book: Notebook, machine: Any, cell: Any, megabytes: int) -> Flooded:
 def notebook(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Makes a notebook of cells and opens it; a last screenshot is kept whatever happens."""
     context = browser.new_context(viewport={"width": 1300, "height": 1400})
+    context.add_init_script(PATIENT)
     made: list[Notebook] = []
 
     def make(*cells: str) -> Notebook:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from tests.browser.conftest import SETUP, serious
 
 EXPLORER = Path(__file__).resolve().parents[2] / "unibeam_nb" / "notebook" / "static" / "explorer.js"
 
-SETUP = "%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'"
 
 HELLO = """%%unibeam build inside
 -module(inside).
@@ -20,13 +19,6 @@ start() -> io:format("<b>hello</b>~n").
 """
 
 EDITED = HELLO.replace("build inside", "build inside2").replace("start() ->", "start() -> _ = lists:seq(1, 3),")
-
-
-def serious(page: Any) -> list[str]:
-    """Serious and critical findings of axe-core in what is ours."""
-    found = Axe().run(page, context=".unibeam-inside")
-    return [f"{v['id']}: {node['html'][:160]}" for v in found.response["violations"]
-            if v["impact"] in ("serious", "critical") for node in v["nodes"]]
 
 
 def test_an_image_is_walked_through_with_keys(notebook: Any) -> None:
@@ -52,7 +44,7 @@ def test_an_image_is_walked_through_with_keys(notebook: Any) -> None:
     largest = inside.locator("tbody tr td").nth(0).inner_text()
     assert largest.endswith("kB")
     book.picture("explorer-stdlib")
-    assert serious(book.page) == []
+    assert serious(book.page, ".unibeam-inside") == []
     keys.press("Backspace")
     assert selected.inner_text().startswith("▸ stdlib ")  # Where one came from.
 
@@ -63,7 +55,7 @@ def test_an_image_is_walked_through_with_keys(notebook: Any) -> None:
     assert "gen_s" in selected.inner_text()
     assert " found, " in inside.locator("[role=status]").inner_text()
     book.picture("explorer-search")
-    assert serious(book.page) == []
+    assert serious(book.page, ".unibeam-inside") == []
     # The notebook itself has not moved meanwhile: its keys are not ours.
     assert book.page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex") == 2
     assert book.page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length") == 4
@@ -128,7 +120,7 @@ def test_what_differs_is_shown_and_a_saved_notebook_keeps_the_text(notebook: Any
     inside.locator(".area").first.click()
     book.picture("explorer-difference")
     assert inside.locator("tbody tr", has_text="inside").count() == 2
-    assert serious(book.page) == []
+    assert serious(book.page, ".unibeam-inside") == []
     (output,) = [o for o in book.save().cells[3].outputs if "text/html" in o.get("data", {})]
     assert "inside2, release" in output["data"]["text/plain"]
     assert "<summary" in output["data"]["text/html"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.browser.conftest import SETUP
+
 PROGRAM = "notebook"
-SETUP = "%load_ext unibeam_nb\n%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'"
 
 SEVEN = """%%unibeam build seven
 -module(seven).

@@ -100,6 +100,7 @@ def test_nothing_runs_out_of_the_figure_and_no_texts_overlap(kind: str, count: i
     assert tight.y1 <= height + 0.02
     renderer = FigureCanvasAgg(figure).get_renderer()
     legend = ax.get_legend()
+    assert [t for t in texts(ax) if t.endswith("…")] == [], "an arm's own name leaves room for all that is said of it"
     pieces = [t for t in (*ax.texts, *ax.get_yticklabels(), *ax.get_xticklabels(), ax.xaxis.label,
                           *(legend.get_texts() if legend else ()), *(t for c in ax.child_axes for t in c.texts))
               if t.get_text() and t.get_visible() and ax.axison]

@@ -24,7 +24,7 @@ from unibeam_nb.image.kernels import Kernel
 from unibeam_nb.jsonable import to_json
 from unibeam_nb.lab import Build, Machines
 from unibeam_nb.model import Application, Finding, Image, Launch, Mark, Memory, Part, Release, Sample
-from unibeam_nb.notebook.display import SHEETS, machine_sheet, sheet_of, to_text
+from unibeam_nb.notebook.display import SHEETS, WIDGETS, machine_sheet, sheet_of, to_text
 from unibeam_nb.notebook.results import Findings, Kernels, Lines, Saved, Text
 from unibeam_nb.notebook.sheet import Bar, Bars, Folded, Sheet, Table, as_html, as_text, printable
 
@@ -204,6 +204,13 @@ def test_every_noun_with_a_sheet_exists_where_it_is_said_to(key: tuple[str, str]
     module, name = key
     kind = getattr(importlib.import_module(module), name)
     assert (kind.__module__, kind.__qualname__) == key
+
+
+def test_whatever_is_live_has_text_and_html_beside_it_for_front_ends_without_widgets() -> None:
+    assert set(WIDGETS) <= set(SHEETS)
+    for made in WIDGETS.values():
+        module, _, name = made.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_a_machine_shows_where_it_answers_and_how_it_booted() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from unibeam_nb.tools import TOOLS
@@ -65,3 +68,20 @@ def test_every_tool_names_packages_that_setup_installs() -> None:
 
 def test_the_given_packages_are_dependencies() -> None:
     assert {"ipywidgets", "jupyterlab", "pandas", "matplotlib", "plumbum"} <= conda().keys()
+
+
+@pytest.mark.parametrize(("known", "said"), [("", "No package chromium here"),
+                                             ("chromium | 1.0", "Chromium could not be installed")])
+def test_where_there_is_no_chromium_to_be_had_only_the_browser_tests_are_left_out(tmp_path: Path, known: str,
+                                                                                  said: str) -> None:
+    stubs = {"apt-cache": f"echo '{known}'", "id": "echo 1000", "dpkg-query": "exit 1"}
+    for name, body in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("dirname", "sed", "mktemp", "rm"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    done = subprocess.run([ROOT / "scripts" / "setup.sh", "--browser"],
+                          env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path)}, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{said}: browser tests will be skipped." in done.stdout

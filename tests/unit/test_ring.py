@@ -134,13 +134,26 @@ def test_whoever_keeps_consoles_is_gone_when_their_directory_is(fresh_store: Sto
     assert os.path.lexists(fresh_store.state)
 
 
-def test_what_is_read_for_marks_may_lie_further_back(tmp_path: Path) -> None:
+def test_what_somebody_reads_may_lie_further_back(tmp_path: Path) -> None:
     path = tmp_path / "console.log"
     path.write_bytes(b"x" * (ring.HEAD + ring.RING + 2 * ring.SLACK))
-    with ring.read_for_marks(tmp_path):
+    with ring.reading(tmp_path):
         assert not ring.trim(path)
     assert ring.trim(path)
-    with ring.read_for_marks(tmp_path), path.open("ab") as stream:
+    with ring.reading(tmp_path), path.open("ab") as stream:
         stream.write(b"x" * (ring.BEHIND + ring.SLACK))
         stream.flush()
         assert ring.trim(path)
+
+
+def test_who_reads_loses_nothing_when_it_lags_by_less_than_half_of_what_is_kept(tmp_path: Path) -> None:
+    path = long(tmp_path / "console.log", 40)
+    with path.open("rb") as stream:
+        assert ring.whole(stream.fileno())
+        with ring.reading(tmp_path):
+            if not ring.trim(path):
+                pytest.skip("this file system knows no holes")
+        assert not ring.whole(stream.fileno())
+        at = 40 * MIB - ring.BEHIND // 2
+        assert ring.piece(stream.fileno(), at, 64) == (at, b"%-63d\n" % at)
+        assert ring.piece(stream.fileno(), ring.HEAD, 64)[0] > at - 2 * ring.BLOCK

@@ -8,6 +8,9 @@ import json
 import math
 import os
 import socket
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibeam_nb.arms import Arm
-from unibeam_nb.errors import EvaluationFailed, UsageError
+from unibeam_nb.errors import EvaluationFailed, MachineError, UsageError
 from unibeam_nb.machine import docker_arguments, door, podman_arguments
 from unibeam_nb.machine.door import Door
 from unibeam_nb.machine.marks import MarkReader, with_kernel
@@ -30,6 +33,7 @@ from unibeam_nb.notebook.display import to_text
 from unibeam_nb.notebook.execute import execute
 from unibeam_nb.notebook.parser import parse
 from unibeam_nb.notebook.sheet import Sheet, Shown, as_html
+from unibeam_nb.notebook.widgets.top import TopPanel
 from unibeam_nb.release.terms import Atom
 from unibeam_nb.store import Store
 from unibeam_nb.talk.etf import MAX_DEPTH, Improper, Pairs, TermFormatError, decode, encode
@@ -254,6 +258,48 @@ def test_a_look_inside_is_a_table() -> None:
     assert "<0.1.0>" in text
     assert "20" in text.splitlines()[-1].split()
     assert list(top.to_frame()["used"]) == [10]
+
+
+def wait(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_a_look_inside_stays_fresh_in_the_order_that_a_page_asks_for() -> None:
+    asked: list[str] = []
+    held = threading.Event()
+    held.set()
+
+    def again(by: str) -> Top:
+        asked.append(by)
+        held.wait(20)
+        if len(asked) > 2:
+            raise MachineError("hello is not running.", "Boot it again.")
+        return dataclasses.replace(first, by=by, count=40 + len(asked))
+
+    one = Process("<0.1.0>", "<b>x</b>", "init:loop/1", 5000, 90, 10, 0)
+    first = Top("hello", "memory", 0.5, (one,), 40, 2, 9000, 1, 0, 61.0, {}, again)
+    panel = TopPanel(first)
+    assert panel.kind == "top"
+    assert panel.state["rows"] == [["<0.1.0>", "<b>x</b>", "5.0 kB", "20", "90", "0", "init:loop/1"]]
+    assert asked == [], "nobody has looked yet"
+
+    panel.heard({"do": "refresh"})
+    wait(lambda: panel.state["facts"][0] == ["processes", "41, ports 2, atoms 9000"])
+    held.clear()
+    panel.heard({"do": "order", "by": "queue"})
+    wait(lambda: len(asked) == 2)
+    panel.heard({"do": "refresh"})
+    panel.heard({"do": "order", "by": "a bogus order"})
+    held.set()
+    wait(lambda: panel.state["caption"].startswith("By queue"))
+    assert asked == ["memory", "queue"], "one look at a time"
+
+    panel.heard({"do": "refresh"})
+    wait(lambda: panel.state["message"] == "hello is not running. This is how it last was.")
+    assert panel.state["rows"]
 
 
 def test_an_exception_reads_well() -> None:

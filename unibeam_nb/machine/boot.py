@@ -247,7 +247,7 @@ def _start(seat: Seat, record: Record) -> Machine:
         passed = stack.enter_context(ExitStack())
         for handle in start.passes:
             passed.callback(os.close, handle)
-        stack.enter_context(ring.read_for_marks(seat.directory))
+        stack.enter_context(ring.reading(seat.directory))
         follower = stack.enter_context(Follower(seat.directory / CONSOLE))
         prober = None
         if seat.options.until == "http" and (probe := seat.options.probe):

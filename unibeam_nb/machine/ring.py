@@ -29,11 +29,12 @@ SLACK = 1 << 20
 """Bytes beyond those that a file has on the disk before it is trimmed."""
 
 BEHIND = 32 << 20
-"""The same while somebody reads the console for marks, who must not miss one because a program prints faster."""
+"""The same while somebody reads the console, for marks or for a page that shows it, and must miss nothing because a
+program prints faster. Half of it stays when it is trimmed, so that whoever lags by less loses nothing then."""
 
 FILES = ("console.log", "vmm.log")
 READ = "read"
-"""In a machine's directory: held as long as somebody reads its console for marks."""
+"""In a machine's directory: held as long as somebody reads its console as it grows."""
 
 KEEPER = ".keeper"
 """In the directory of all machines: held by whoever keeps their consoles short, and its pid."""
@@ -60,7 +61,7 @@ def _fallocate() -> ctypes._NamedFuncPointer:
 
 
 @contextlib.contextmanager
-def read_for_marks(directory: Path) -> Iterator[None]:
+def reading(directory: Path) -> Iterator[None]:
     """Have more kept of this machine's console meanwhile. The hold ends with its process, however that ends."""
     handle = os.open(directory / READ, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -94,13 +95,13 @@ def trim(path: Path) -> bool:
     try:
         status = path.stat()
         used = status.st_blocks * 512
-        if used <= HEAD + RING + SLACK or (used <= BEHIND and _is_read(path.parent)):
+        if used <= HEAD + RING + SLACK or ((read := _is_read(path.parent)) and used <= BEHIND):
             return False
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
-        until = (status.st_size - RING) // BLOCK * BLOCK
+        until = (status.st_size - (BEHIND // 2 if read else RING)) // BLOCK * BLOCK
         if until <= HEAD:
             return False
         return not _fallocate()(handle, KEEP_SIZE | PUNCH_HOLE, HEAD, until - HEAD)
@@ -131,6 +132,12 @@ def piece(handle: int, offset: int, count: int) -> tuple[int, bytes]:
             raise
         return offset, b""
     return start, os.pread(handle, count, start)
+
+
+def whole(handle: int) -> bool:
+    """Whether everything that was written is still in the file."""
+    size = os.fstat(handle).st_size
+    return size == 0 or os.lseek(handle, 0, os.SEEK_HOLE) >= size
 
 
 def keep_short(machines: Path) -> None:

@@ -309,7 +309,7 @@ RELOAD = Command(
     "Erlang or Elixir modules", ("reload hello --from hello.erl",))
 
 TOP = Command(
-    "top", "list the processes in a running machine by memory, reductions or queue",
+    "top", "show the processes in a running machine by memory, reductions or queue, live in a notebook",
     (_MACHINE,),
     (Option(("--by",), "what to order them by", "WHAT", choices=("memory", "reductions", "queue")),
      Option(("-n", "--lines"), "how many", "N", "count"),

@@ -343,6 +343,7 @@ WIDGETS: dict[tuple[str, str], str] = {
     ("unibeam_nb.machine.machine", "Machine"): "unibeam_nb.notebook.widgets.panel:machine_panel",
     ("unibeam_nb.lab.machines", "Machines"): "unibeam_nb.notebook.widgets.panel:machines_panel",
     ("unibeam_nb.analysis.inside", "Exploration"): "unibeam_nb.notebook.widgets.explorer:Explorer",
+    ("unibeam_nb.talk.looking", "Top"): "unibeam_nb.notebook.widgets.top:TopPanel",
 }
 """The nouns that are live in a notebook: what is called with the noun to make the widget. Beside it a bundle of MIME
 types still holds the sheet as HTML and text, for whatever knows no widgets (nbconvert, GitHub, a text view)."""

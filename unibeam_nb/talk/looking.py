@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unibeam_nb.errors import UsageError
@@ -38,7 +39,8 @@ class Top:
     """The processes that stand out, and the emulator as a whole.
 
     ``interval`` is in seconds; ``memory`` maps a kind (``total``, ``processes``, ``binary``, ...) to bytes, and is
-    empty where the emulator keeps no account; ``uptime`` is in seconds.
+    empty where the emulator keeps no account; ``uptime`` is in seconds. ``again`` looks once more, in the order that it
+    is given.
     """
 
     machine: str
@@ -52,6 +54,7 @@ class Top:
     run_queue: int
     uptime: float
     memory: dict[str, int]
+    again: Callable[[str], Top] | None = field(default=None, repr=False, compare=False)
 
     def to_frame(self) -> Any:
         """One row a process, as a pandas frame."""
@@ -69,7 +72,8 @@ def top(store: Store, machine: Machine, *, by: str = "memory", count: int = 15, 
     with channel_to(machine) as channel:
         inside.send(store, channel)
         answer = channel.call(inside.INSIDE, "top", [by.encode(), count, round(seconds * 1000)], seconds + PATIENCE)
-    return told(machine.name, by, answer)
+    return replace(told(machine.name, by, answer),
+                   again=lambda order: top(store, machine, by=order, count=count, seconds=seconds))
 
 
 def told(name: str, by: str, answer: Any) -> Top:

@@ -38,8 +38,11 @@ LOG_ABOVE = 40.0
 FOOTER_COLUMNS, LOUD_COLUMNS, LABEL_COLUMNS = 92, 76, 27
 """Characters that fit below and above the plot, and beside a row."""
 
-MOST_COLUMNS, MOST_LINES, LEGEND_COLUMNS, TITLE_COLUMNS = 60, 6, 40, 100
-"""Characters of a word, lines of a text, and characters in a legend and a title beyond which a text is cut off."""
+MOST_COLUMNS, MOST_LINES, TITLE_COLUMNS = 60, 6, 100
+"""Characters of a word, lines of a text, and characters in a title beyond which a text is cut off."""
+
+ALONE_COLUMNS, BESIDE_COLUMNS = 84, 46
+"""Characters of what stands alone in a row of a legend, and of what shares one, beyond which it is cut off."""
 
 INK, QUIET, LOUD = "#1a1a1a", "#5a5a5a", "#a1320b"
 MEDIAN, BAND = "#00204c", "#b9cfe4"
@@ -124,7 +127,7 @@ def finish(ax: Axes, title: str, exp: Experiment | None, handles: Sequence[Any],
     lines = [part for line in below for part in wrapped(line, FOOTER_COLUMNS)]
     rows = math.ceil(len(handles) / columns)
     for handle in handles:
-        handle.set_label(clipped(str(handle.get_label()), LEGEND_COLUMNS))
+        handle.set_label(clipped(str(handle.get_label()), ALONE_COLUMNS if columns == 1 else BESIDE_COLUMNS))
     if handles:
         wide.append(ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=0, ncols=columns,
                               bbox_transform=_below(ax, 34), handlelength=2.4, columnspacing=1.4))
@@ -260,7 +263,7 @@ def looks(names: Sequence[str]) -> Mapping[str, tuple[Any, str]]:
 
 def legend_columns(labels: Sequence[str]) -> int:
     """Two beside each other where they fit."""
-    return 2 if max(map(len, labels), default=0) <= 46 else 1
+    return 2 if max(map(len, labels), default=0) <= BESIDE_COLUMNS else 1
 
 
 def line_key(colour: str, label: str) -> Any:

@@ -1,4 +1,5 @@
-// What a notebook shows live besides the console: a panel of work and machines, and the dashboard of an experiment.
+// What a notebook shows live besides the console: a panel of work and machines, the processes in one, and the dashboard of
+// an experiment.
 //
 // The kernel sends plain data (`state`), this file makes elements of it, and sends back what was pressed. Text only ever
 // becomes text: nothing here makes HTML of a string. Elements are kept and updated in place, so that focus stays where
@@ -31,6 +32,11 @@ const STYLE = `
 .unibeam-face svg { display: block; width: 100%; max-width: 760px; color: inherit; }
 .unibeam-face svg text { fill: currentColor; font-size: 12px; }
 .unibeam-face progress { width: 16em; }
+.unibeam-face table { border-collapse: collapse; margin: 4px 0; }
+.unibeam-face caption { text-align: left; padding: 2px 0; }
+.unibeam-face th, .unibeam-face td { text-align: left; padding: 1px 10px 1px 0; white-space: nowrap; }
+.unibeam-face thead th { border-bottom: 1px solid var(--jp-border-color1, #888); }
+.unibeam-face .number { text-align: right; font-variant-numeric: tabular-nums; }
 .unibeam-face [hidden] { display: none !important; }
 `;
 
@@ -201,6 +207,50 @@ function panel(model, root) {
   return draw;
 }
 
+// ---- the processes in a machine --------------------------------------------------------------------------------------
+
+function top(model, root) {
+  const first = model.get("state");
+  const order = make("select");
+  for (const by of first.orders) order.append(new Option(by, by));
+  order.value = first.by;
+  order.addEventListener("change", () => model.send({ do: "order", by: order.value }));
+  order.addEventListener("keydown", (event) => event.stopPropagation());
+  const head = make("div", "head");
+  head.append(make("span", "title", first.title), field("ordered by", order));
+  const facts = make("div");
+  const table = make("table");
+  const caption = make("caption");
+  const columns = make("tr");
+  first.columns.forEach((name, index) => {
+    const cell = make("th", first.numeric.includes(index) ? "number" : "", name);
+    cell.scope = "col";
+    columns.append(cell);
+  });
+  const above = make("thead");
+  above.append(columns);
+  const body = make("tbody");
+  table.append(caption, above, body);
+  const message = make("div", "message");
+  message.setAttribute("role", "alert");
+  root.append(head, facts, table, message);
+
+  const draw = () => {
+    const state = model.get("state");
+    keep(facts, state.facts, (fact) => fact[0], () => make("div"), (line, fact) => say(line, `${fact[0]}: ${fact[1]}`));
+    say(caption, state.caption);
+    keep(body, state.rows, (row) => row[0], (row) => {
+      const line = make("tr");
+      row.forEach((_, index) => line.append(make("td", state.numeric.includes(index) ? "number" : "")));
+      return line;
+    }, (line, row) => row.forEach((word, index) => say(line.children[index], word)));
+    say(message, state.message);
+    message.hidden = !state.message;
+  };
+  draw();
+  return draw;
+}
+
 // ---- the dashboard -----------------------------------------------------------------------------------------------
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -216,10 +266,11 @@ const LEFT = 230;
 const WIDE = 740;
 const ROW = 30;
 
+/** Round numbers up to `most`, at most seven: their words have to fit beside each other. */
 function ticks(most) {
-  const step = 10 ** Math.floor(Math.log10(most || 1));
-  const fine = most / step > 5 ? step : most / step > 2 ? step / 2 : step / 5;
-  return Array.from({ length: Math.floor(most / fine) + 1 }, (_, index) => index * fine);
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = [0.2, 0.5, 1, 2].map((part) => part * power).find((each) => most / each < 7);
+  return Array.from({ length: Math.floor(most / step) + 1 }, (_, index) => index * step);
 }
 
 /** Every boot as a dot, in a row for its case; the median as a bar. Drawn anew at most once a second, by the kernel's pace. */
@@ -347,7 +398,7 @@ export default {
     const style = make("style");
     style.textContent = STYLE;
     el.append(style, root);
-    const draw = model.get("kind") === "dashboard" ? dashboard(model, root) : panel(model, root);
+    const draw = { dashboard, panel, top }[model.get("kind")](model, root);
     model.on("change:state", draw);
     const still = watch(model, root);
     return () => {

@@ -2,7 +2,8 @@
 
 The front end (``frontend/console.js``) asks for bytes from an offset on and grants credit; nothing is sent without, so
 that a notebook without a front end costs nothing, and a page that is slow or gone holds nobody up. The file is the
-truth: whoever comes later, or comes back, reads it from there.
+truth: whoever comes later, or comes back, reads it from there. Of a long console it keeps the beginning and the newest
+bytes (``machine/ring.py``), more of them as long as this reads it. What a page was too slow for, it is told.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ GATHER = 0.02
 @dataclass
 class _Page:
     """Where a page is: the offset it has been sent up to, the bytes it may still be sent, and how many of those it
-    would have been sent were not kept: its offsets do not count them."""
+    would have been sent were not kept any more: its offsets do not count them."""
 
     offset: int
     credit: int
@@ -71,6 +72,9 @@ class ConsoleWidget(anywidget.AnyWidget):
     def _heard(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         """A message of a page. What it holds was made in a browser: it is read with care."""
         page, do = str(content.get("page", "")), content.get("do")
+        if do == "there":
+            self.send({"page": page})  # So it knows that somebody is.
+            return
         with self._lock:
             if do == "read":
                 start, credit = content.get("from"), int(content.get("credit", 0))
@@ -96,11 +100,13 @@ class ConsoleWidget(anywidget.AnyWidget):
 
     def _run(self) -> None:
         """Send until the machine has ended and everybody has everything."""
+        from unibeam_nb.machine import ring
         from unibeam_nb.machine.console import Follower
 
         with contextlib.ExitStack() as stack:
             follower: Follower | None = None
             with contextlib.suppress(OSError):
+                stack.enter_context(ring.reading(self.console.path.parent))
                 follower = stack.enter_context(Follower(self.console.path))
             while True:
                 running = self.console.alive()
@@ -120,18 +126,21 @@ class ConsoleWidget(anywidget.AnyWidget):
 
     def _round(self) -> int:
         """Send every page one chunk that it has credit for; the bytes of the largest."""
+        from unibeam_nb.machine import ring
+
         due = []
         with self._lock:
             for page, at in self._pages.items():
                 start, data = self._read(at.offset + at.skipped, min(CHUNK, at.credit))
                 if data:
                     at.skipped = start - at.offset
-                    due.append((page, at.offset, data))
+                    due.append(({"page": page, "from": at.offset, "lost": at.skipped}, data))
                     at.offset += len(data)
                     at.credit -= len(data)
-        for page, offset, data in due:
-            self.send({"page": page, "from": offset}, [data])
-        return max((len(data) for _, _, data in due), default=0)
+        whole = self._file is None or ring.whole(self._file)
+        for message, data in due:
+            self.send(message | {"whole": whole}, [data])
+        return max((len(data) for _, data in due), default=0)
 
     def _open(self) -> int | None:
         """The console's file, held open: it can be read to its end after the machine's directory is gone."""

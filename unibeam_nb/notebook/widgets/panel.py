@@ -100,8 +100,10 @@ class MachinesPanel(Face):
     def refresh(self) -> None:
         """Look again, and send what has changed."""
         if self._listing is not None:
-            for machine in self._listing():
-                self._shown.setdefault(machine.id, machine)
+            listed = {machine.id: machine for machine in self._listing()}
+            # What was coming up is seen anew, and is gone where it never came up.
+            known = {key: one for key, one in self._shown.items() if key in listed or not one.booting}
+            self._shown = known | {key: one for key, one in listed.items() if key not in known or known[key].booting}
         states = [machine_state(machine, self._busy.get(key, "")) for key, machine in self._shown.items()]
         title = "" if states else "Nothing is running."
         self.change(machines=states, title=title)
