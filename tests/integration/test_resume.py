@@ -103,9 +103,9 @@ def ask(machine: Machine) -> dict[str, str]:
     return told
 
 
-def snapshot_of(lab: Lab) -> Path:
-    """The newest snapshot."""
-    return max((lab.store.cache / "snapshots").glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
+def snapshot_of(machine: Machine) -> Path:
+    """The snapshot that a machine was resumed from."""
+    return (machine.directory / "ram").resolve().parent
 
 
 def test_two_copies_at_once_share_memory_and_nothing_else(home: Lab) -> None:
@@ -185,9 +185,8 @@ def test_a_copy_whose_own_hook_fails_is_not_left_running(home: Lab) -> None:
 
 @pytest.mark.parametrize("name", ["ram", "state"])
 def test_a_snapshot_that_was_tampered_with_is_refused(home: Lab, name: str) -> None:
-    with resumed(home, mem_mb=224):
-        pass
-    file = snapshot_of(home) / name
+    with resumed(home, mem_mb=224) as machine:
+        file = snapshot_of(machine) / name
     with file.open("r+b") as stream:
         first = stream.read(1)
         stream.seek(0)
@@ -203,9 +202,8 @@ def test_a_snapshot_that_was_tampered_with_is_refused(home: Lab, name: str) -> N
 
 
 def test_a_truncated_snapshot_is_refused_and_a_new_one_taken_when_it_is_removed(home: Lab) -> None:
-    with resumed(home, mem_mb=208):
-        pass
-    directory = snapshot_of(home)
+    with resumed(home, mem_mb=208) as machine:
+        directory = snapshot_of(machine)
     assert directory.stat().st_mode & 0o777 == 0o700
     assert (directory / "ram").stat().st_mode & 0o077 == 0
     os.truncate(directory / "ram", 100 << 20)
@@ -222,7 +220,7 @@ def test_cleaning_ends_copies_and_the_cache_takes_the_snapshots_along(home: Lab,
     lab = Lab(fresh_store)
     lab.build("witness", text=WITNESS, ports=(8080,), applications=("crypto",))
     machine = lab.boot("witness", http="/", resume=True)
-    taken = snapshot_of(lab)
+    taken = snapshot_of(machine)
     assert lab.clean() == [f"Stopped witness ({machine.id}, linux+resume@qemu)."]
     assert not machine.alive
     assert taken.is_dir()
