@@ -125,7 +125,7 @@ def of_aws(lab: Lab) -> Iterator[Figure]:
     keeps them in memory. moto is one process of Python, so its own processor time bounds what can be sent to it."""
     here = Path(__file__).resolve().parent
     for name, command in (("a server that only answers", [str(here / "bare_ebs.py")]),
-                          ("moto", [str(here / "moto_server.py")])):
+                          ("moto, which looks up once what it consists of", [str(here / "moto_server.py")])):
         rates, ours, theirs = [], [], []
         with tempfile.TemporaryDirectory() as directory, served(command, free_port()) as server:
             disk, blocks = Path(directory) / "disk", 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,15 @@ def test_texts_name_files_that_are_there(lab: Lab, build: Build, tmp_path: Path)
     with pytest.raises(UsageError) as caught:
         lab.emit("cloud-hello", "vdi")
     assert caught.value.message == "'vdi' is nothing that an image can be emitted as."
+
+
+@pytest.mark.parametrize("arm", ["disk@qemu", "linux@qemu"])
+def test_libvirt_takes_what_is_written_for_it(lab: Lab, build: Build, debian_package: Callable[..., Path],
+                                              tmp_path: Path, arm: str) -> None:
+    """Held against the description of its format that libvirt comes with."""
+    schema = next(debian_package("libvirt0").rglob("domain.rng"))
+    lab.emit("cloud-hello", "libvirt", tmp_path / "domain.xml", arm=arm, vcpus=2)
+    process.run(["xmllint", "--noout", "--relaxng", schema, tmp_path / "domain.xml"])
 
 
 def test_a_build_leaves_a_configuration_next_to_each_image(lab: Lab, build: Build, monkeypatch: pytest.MonkeyPatch,

@@ -239,3 +239,14 @@ def test_gaps_are_closed_unless_something_needs_them(tmp_path: Path, config: str
 def test_the_help_names_every_option() -> None:
     told = next(option.help for option in KERNEL.options if "--with" in option.flags)
     assert told == f"what a tiny kernel has on top: {', '.join(tiny.OPTIONS)}, or any CONFIG_NAME=y"
+
+
+def test_a_tiny_kernel_of_older_settings_is_not_taken_for_the_one_that_is_asked_for(
+        fresh_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source_tree(fresh_store, tmp_path, GOOD)
+    old = tiny.build_tiny(fresh_store, "size")
+    monkeypatch.setattr(tiny, "LAYOUT", tiny.LAYOUT + 1)
+    new = Lab(fresh_store)._kernel("tiny-size")
+    assert new is not None
+    assert (new.name, new.path.parent) == (old.name, tiny.build_tiny(fresh_store, "size").path.parent)
+    assert new.path != old.path

@@ -214,11 +214,12 @@ class Builds:
         if wanted is None or wanted == "stock":
             return None
         wanted = for_target(wanted, target)
+        if is_tiny(wanted) and not Path(wanted).exists():
+            # Not any that has the name: the store may hold one that was made of older settings, or of an older source.
+            return tiny_from_name(self.store, wanted)
         known = {kernel.name: kernel for kernel in known_kernels(self.store)}
         if wanted in known:
             return known[wanted]
-        if is_tiny(wanted) and not Path(wanted).exists():
-            return tiny_from_name(self.store, wanted)
         path, _, modules = wanted.partition(":")
         return kernel_from_path(Path(path).expanduser(), Path(modules).expanduser() if modules else None)
 
