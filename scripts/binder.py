@@ -62,6 +62,11 @@ def unknown_packages() -> list[str]:
     return [name for name in packages() if name not in known]
 
 
+def closed_to_others(path: Path) -> Path | None:
+    """What of this path keeps other users from running it."""
+    return next((part for part in (path, *path.parents) if not part.stat().st_mode & 0o001), None)
+
+
 @dataclass
 class Cage:
     """A control group with a memory limit, and what was seen in it. Version 1 or 2; ``path`` is None without root."""
@@ -215,6 +220,9 @@ def main() -> int:
     print("\n".join(bad) or "repo2docker accepts the repository; apt knows every package.")
     if given.quick or bad:
         return 1 if bad else 0
+    if os.geteuid() == 0 and (closed := closed_to_others(Path(sys.executable).resolve())):
+        sys.exit(f"binder: nobody but root can run this Python: {closed} is closed to others.\n"
+                 "  Hint: make the environment with one of the system's: make setup PYTHON=/usr/bin/python3")
     return 0 if rehearse(given.store, given.names) else 1
 
 

@@ -40,3 +40,15 @@ def test_what_binder_runs_can_be_run_and_hands_on(tmp_path: Path) -> None:
     assert told.stdout == "+S 2:2 +K true|two words\n"
     failed = subprocess.run([ROOT / "binder" / "start", "sh", "-c", "exit 3"], check=False)
     assert failed.returncode == 3
+
+
+def test_a_python_that_nobody_else_may_run_is_told_before_anything_is_done(binder: ModuleType, tmp_path: Path) -> None:
+    inner = tmp_path / "home"
+    inner.mkdir(mode=0o755)
+    program = inner / "python"
+    program.touch(mode=0o755)
+    program.chmod(0o700)
+    assert binder.closed_to_others(program) == program
+    program.chmod(0o755)
+    inner.chmod(0o700)
+    assert binder.closed_to_others(program) == inner
