@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -443,6 +444,17 @@ def test_podman_keeps_to_itself(place: Store) -> None:
         listed = subprocess.run(["podman", "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True,
                                 check=False)
         assert machine.id not in listed.stdout
+
+
+def test_podman_works_on_where_temporary_files_lie_elsewhere_today(place: Store, tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """podman notes where it runs, and refuses to work from any other path afterwards."""
+    for name in ("yesterday", "today"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("TMPDIR", str(tmp_path / name))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        with booted(place, "podman") as machine:
+            assert get(machine) == "hello"
 
 
 def test_clean_removes_a_container_whose_machine_was_forgotten_and_spares_others(place: Store, tmp_path: Path) -> None:

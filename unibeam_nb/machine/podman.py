@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,9 +33,6 @@ from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
 from unibeam_nb.private import private
 from unibeam_nb.progress import shielded, step
 from unibeam_nb.store import Store, digest, write_atomically
-
-LONGEST = 46
-"""Characters of a directory in which podman accepts its ``run``: 50 with that."""
 
 
 def places(store: Store) -> Places:
@@ -67,8 +63,8 @@ def run_directory(home: Path) -> Path:
         raise MachineError(f"No container engine can keep images in {home}: its path has {signs} in it.",
                            "Set UNIBEAM_HOME to another folder, or use a runner such as crun.")
     name = f"unibeam-{os.geteuid()}-{digest(str(home))[:8]}"
-    usual = Path(tempfile.gettempdir()) / name
-    path = usual if len(str(usual)) < LONGEST else Path("/tmp") / name  # nosec B108 # refused below unless private
+    # Not below TMPDIR, which may be another one tomorrow: podman notes the path, and works with no other afterwards.
+    path = Path("/tmp") / name  # nosec B108 # refused below unless private
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     status = path.lstat()
