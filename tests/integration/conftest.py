@@ -162,3 +162,11 @@ def stand_in_for_osv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kernel = tmp_path_factory.mktemp("osv") / "loader.elf"
     process.run([Path(__file__).parent / "stand_in" / "build.sh", kernel])
     return kernel
+
+
+@pytest.fixture(scope="session")
+def stand_in_for_osv_on_a_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same behind a boot sector, as ``loader.img``."""
+    loader = tmp_path_factory.mktemp("osv") / "loader.img"
+    process.run([Path(__file__).parent / "stand_in" / "build.sh", "--loader", loader])
+    return loader

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+import unibeam_nb
 from unibeam_nb.arms import RUNNERS_OF
 from unibeam_nb.machine import machines
 from unibeam_nb.store import Store
@@ -251,3 +254,64 @@ def test_a_cell_becomes_a_machine_that_outlives_an_interrupt_and_the_kernel(kern
             machine.stop()
     assert not any(is_running(m.pid) for m in found if m.pid)
     assert machines(Store(home / "cache", home / "state")) == []
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Save a source file with a change, at a time that nobody who looks at times can take for the one before."""
+    text, before = path.read_text(), path.stat().st_mtime
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    os.utime(path, (before + 10, before + 10))
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of unibeam_nb, which a kernel imports instead of the installed one."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    copied = tmp_path / "unibeam_nb"
+    shutil.copytree(Path(unibeam_nb.__file__).parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    return copied
+
+
+def test_modules_that_are_edited_under_autoreload_leave_the_magic_what_it_was(
+        own: Path, kernel: Kernel, tmp_path: Path) -> None:
+    """A user's module and one of ours are edited, and all others of ours are saved again as they are."""
+    assert kernel.run("import unibeam_nb; unibeam_nb.__file__").shown() == repr(str(own / "__init__.py"))
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "prices.py").write_text("from unibeam_nb.errors import UsageError\n\ndef price():\n    return 3\n")
+    assert kernel.run("%load_ext autoreload\n%autoreload 2").reply["status"] == "ok"
+    assert kernel.run("from shop.prices import price; price()").shown() == "3"
+    first = kernel.run(f"%%unibeam build greeter --port 8080 --target release\n{SERVER}")
+    assert first.shown().startswith("Built greeter")
+    kernel.run("%config UnibeamMagics.deadline = 77.0")
+
+    edit(package / "prices.py", "return 3", "return 41")
+    assert kernel.run("price()").shown() == "41"
+    edit(own / "notebook" / "parser.py", "is not a command.", "is no command at all.")
+    for path in own.rglob("*.py"):
+        os.utime(path, (path.stat().st_mtime + 10,) * 2)
+
+    wrong = kernel.run("%unibeam biuld greeter")
+    assert wrong.error == ["UsageError: 'biuld' is no command at all.", "  Hint: Did you mean build?"]
+    assert [content for kind, content in wrong.outputs if kind == "stream"] == []  # Where a module fails to load again.
+    kernel.run("%config UnibeamMagics.on = 'process'\n%config UnibeamMagics.target = 'release'\n"
+               "%config UnibeamMagics.accel = 'kvmm'")
+    settings = "m = get_ipython().magics_manager.registry['UnibeamMagics']; (m.deadline, m.on, m.target, m.accel)"
+    assert kernel.run(settings).shown() == "(77.0, 'process', 'release', 'auto')"
+    again = kernel.run(f"%%unibeam build greeter --port 8080\n{SERVER}")
+    assert again.reply["status"] == "ok", again.error
+    assert again.shown("text/html").startswith("<")
+    assert again.shown().startswith("Built greeter")
+    broken = kernel.run("%%unibeam build broken\n-module(broken).\n-export([start/0]).\nstart() ->\n    missing(1).\n")
+    assert broken.reply["ename"] == "CompileError"
+    assert not any("Traceback" in text or "File " in text for text in broken.error)
+    try:
+        booted = kernel.run("machine = %unibeam boot greeter --http /\nmachine")
+        assert booted.reply["status"] == "ok", booted.error
+        assert booted.shown().startswith("Machine greeter")
+        assert "greeter" in kernel.run("%unibeam ps").shown()
+    finally:
+        stopped = kernel.run("%unibeam clean")
+    assert stopped.reply["status"] == "ok", stopped.error

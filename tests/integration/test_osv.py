@@ -94,8 +94,13 @@ def test_a_static_emulator_is_refused_and_a_lost_disk_is_told(lab: Lab, tmp_path
 
 
 @pytest.mark.skipif(KERNEL is not None, reason="a real OSv tells nothing of its disk")
-@pytest.mark.usefixtures("kernel")
-def test_a_kernel_meets_the_command_line_and_every_file_as_they_were_meant(lab: Lab) -> None:
+@pytest.mark.parametrize("started", ["by QEMU", "by its disk"])
+def test_a_kernel_meets_the_command_line_and_every_file_as_they_were_meant(
+        store: Store, fresh_store: Store, stand_in_for_osv: Path, stand_in_for_osv_on_a_disk: Path,
+        started: str) -> None:
+    """A ``loader.img`` is started by the BIOS from a disk of the machine's own, which also holds its command line."""
+    lab = Lab(Store(store.cache, fresh_store.state))
+    osv_loader.add_osv(lab.store, str(stand_in_for_osv if started == "by QEMU" else stand_in_for_osv_on_a_disk))
     build = lab.build("osv-calls", text=CALLS, ports=(8080,), target="osv")
     words = emulator_words(build.release.launch)
     hard = 'a "quoted" b\\c;d'

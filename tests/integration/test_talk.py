@@ -63,9 +63,10 @@ def booted(lab: Lab, arm: str, **options: object) -> Iterator[Machine]:
 
 
 def everything_on_disk(machine: Machine) -> bytes:
-    """All that is kept of a machine, but for the one file that may hold its secret."""
+    """All that is kept of a machine, but for the one file that may hold its secret, and the one from which a runtime
+    (config.json) or an engine (variables) takes the program's environment."""
     return b"".join(path.read_bytes() for path in sorted(machine.directory.iterdir())
-                    if path.is_file() and path.name not in (door.SECRET_FILE, "config.json"))
+                    if path.is_file() and path.name not in (door.SECRET_FILE, "config.json", "variables"))
 
 
 def command_lines() -> str:
@@ -77,7 +78,7 @@ def command_lines() -> str:
 
 
 @pytest.mark.parametrize("arm", ["release@process", "release+shake@process", "oci+scratch@crun", "oci+scratch@podman",
-                                 "linux+tiny@qemu"])
+                                 "linux+tiny@qemu", "linux@qemu"])
 def test_a_machine_computes_reloads_and_shows_itself(home: Lab, arm: str) -> None:
     with booted(home, arm, channel=True) as machine:
         found = home.eval("counter", "io:format(\"~ts~n\", [\"grüß\"]), X = gen_server:call(counter, next), "

@@ -164,6 +164,17 @@ def test_a_machine_on_osv_fetches_the_secret_where_only_its_own_network_leads() 
     assert "secret" not in " ".join(osv_arguments(guest))
 
 
+def test_a_disk_that_boots_itself_has_a_firmware_and_nothing_else_to_start() -> None:
+    guest = OsvGuest(Path("k"), Path("d"), Launch("erts-13"), (8080,), "0" * 16, "kvm")
+    assert "--nopci" in osv_command_line(guest).split()
+    itself = dataclasses.replace(guest, kernel=None)
+    assert "--nopci" not in osv_command_line(itself).split()
+    words = osv_arguments(itself)
+    assert words[words.index("-machine") + 1].startswith("q35,accel=kvm")
+    assert "virtio-blk-pci,drive=root" in words
+    assert not {"-kernel", "-preconfig"} & set(words)
+
+
 def test_an_answer_goes_where_it_is_waited_for(tmp_path: Path) -> None:
     door.keep(tmp_path, DOOR)
     with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as listener:

@@ -18,7 +18,7 @@ from unibeam_nb.image.entries import make_image
 from unibeam_nb.image.formats import mbr, rofs
 from unibeam_nb.image.kernels import Kernel
 from unibeam_nb.image.osv_command import LINKER, SHIM, command_line, environment
-from unibeam_nb.image.osv_loader import osv_kernel, read_loader
+from unibeam_nb.image.osv_loader import ELF, osv_kernel, read_loader
 from unibeam_nb.image.tree import Tree, directory, file, link, parts, tree
 from unibeam_nb.model import IMAGE_STATE, Image, Part, Release
 from unibeam_nb.progress import checkpoint, step
@@ -94,12 +94,18 @@ def _write(path: Path, whole: Tree) -> None:
         disk.write(mbr.record(1, size // mbr.SECTOR))
 
 
-def write_bootable(image: Image, loader: Path, line: str, path: Path) -> Path:
-    """A disk that boots by itself with this command line, from the image's root and the user's ``loader.img``.
+def boots_itself(image: Image) -> bool:
+    """Whether the kernel is a ``loader.img``, which only its own boot sector starts."""
+    with image.file("kernel").open("rb") as kernel:
+        return kernel.read(len(ELF)) != ELF
+
+
+def write_bootable(image: Image, line: str, path: Path) -> Path:
+    """A disk that boots by itself with this command line, from the image's root and its kernel, a ``loader.img``.
 
     Raises ImageError for a loader that is none, or a line that does not fit.
     """
-    head = mbr.bootable(loader.read_bytes(), line)
+    head = mbr.bootable(image.file("kernel").read_bytes(), line)
     source = image.file("disk")
     sectors = source.stat().st_size // mbr.SECTOR - 1
     with path.open("wb") as disk, source.open("rb") as data:

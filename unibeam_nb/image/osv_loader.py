@@ -32,6 +32,9 @@ PLATFORM = "osv"
 LARGEST = 256 << 20
 """Bytes of the largest file that is looked at: OSv's kernels have 5 to 30 MB."""
 
+ELF = b"\x7fELF"
+"""How an ELF file begins."""
+
 PVH_NOTE = 18
 """``XEN_ELFNOTE_PHYS32_ENTRY`` (xen/include/public/elfnote.h): where a machine without firmware enters the kernel."""
 
@@ -59,12 +62,12 @@ def read_loader(path: Path, where: str | None = None) -> Loader:
     except OSError as error:
         raise ImageError(f"The OSv kernel {where} cannot be read ({error.strerror}).",
                          "Give the path of a file you may read.") from None
-    if data[:4] == b"\x7fELF":
+    if data[:len(ELF)] == ELF:
         _check_elf(where, data)
         return Loader("elf", _version(data))
     if data[0x1FE:0x200] == mbr.SIGNATURE:
         mbr.check_loader_image(data)
-        if data[mbr.KERNEL_AT:mbr.KERNEL_AT + 4] != b"\x7fELF":
+        if data[mbr.KERNEL_AT:mbr.KERNEL_AT + len(ELF)] != ELF:
             raise ImageError(f"{where} is a disk, but no kernel lies where OSv's boot sector looks for it.", _ADD)
         return Loader("img", _version(data))
     raise ImageError(f"{where} is neither an ELF file nor a bootable disk, so it is not an OSv kernel.", _ADD)

@@ -1,7 +1,7 @@
 """QEMU's command line for an OSv machine. Pure: values in, words out; see :mod:`unibeam_nb.machine.qemu_arguments`.
 
 Under emulation OSv needs q35's clocks; under KVM it runs on microvm, whose only clock is KVM's, and finds its devices
-there without a bus (``--nopci``).
+there without a bus (``--nopci``). A disk that boots itself (``loader.img``) needs the firmware and buses of q35.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ NETWORK = Network(qemu.GUEST_ADDRESS, "255.255.255.0", qemu.GATEWAY, qemu.NAMESE
 CPU = "max,-pku,-la57"
 """OSv maps memory in four levels and saves the registers it knows: what is newer is left out."""
 
-BUSES = {"tcg": "q35", "kvm": "microvm,acpi=off,isa-serial=on,pit=off,pic=off,rtc=off"}
-"""The machine by accelerator. QEMU itself appends to the command line where microvm's devices are, and OSv finds the
+PCI, MMIO = "q35", "microvm,acpi=off,isa-serial=on,pit=off,pic=off,rtc=off"
+"""The two machines. QEMU itself appends to the command line where microvm's devices are, and OSv finds the
 words there."""
 
 
 @dataclass(frozen=True)
 class OsvGuest:
-    """What QEMU is asked to boot. ``ports`` are pairs (host, guest), ``mem_mb`` is in MiB. ``channel`` is the
-    port inside at which the program is to be talked to; it fetches the secret over the network. Without
-    ``outgoing`` that lets nothing out."""
+    """What QEMU is asked to boot. Without a ``kernel`` it is on the disk, and so is what it is told. ``ports`` are
+    pairs (host, guest), ``mem_mb`` is in MiB. ``channel`` is the port inside at which the program is to be talked to;
+    it fetches the secret over the network. Without ``outgoing`` that lets nothing out."""
 
-    kernel: Path
+    kernel: Path | None
     disk: Path
     launch: Launch
     served: tuple[int, ...]
@@ -47,28 +47,34 @@ class OsvGuest:
     channel: int | None = None
     outgoing: bool = False
 
+    @property
+    def mmio(self) -> bool:
+        """Whether it runs on a machine without a bus."""
+        return self.accelerator == "kvm" and self.kernel is not None
+
 
 def osv_command_line(guest: OsvGuest) -> str:
     """What OSv is told. Raises UsageError for what it cannot be told."""
     variables = environment(guest.launch, guest.served) | dict(guest.variables) | {NONCE_VARIABLE: guest.nonce}
     if guest.channel is not None:
         variables |= {VARIABLE: f"0.0.0.0 {guest.channel} @{SECRET_ADDRESS}:{guest.channel}"}
-    return command_line(guest.launch, variables, None if guest.dhcp else NETWORK, pci=guest.accelerator == "tcg")
+    return command_line(guest.launch, variables, None if guest.dhcp else NETWORK, pci=not guest.mmio)
 
 
 def osv_arguments(guest: OsvGuest) -> tuple[str, ...]:
-    """The words after the program's name. The disk is opened read-only, so that machines share it."""
-    mmio = guest.accelerator == "kvm"
-    block = "virtio-blk-device" if mmio else "virtio-blk-pci"
-    card = "virtio-net-device" if mmio else "virtio-net-pci,romfile="
+    """The words after the program's name. The disk is opened read-only, so that machines share it where they can."""
+    block = "virtio-blk-device" if guest.mmio else "virtio-blk-pci"
+    card = "virtio-net-device" if guest.mmio else "virtio-net-pci,romfile="
     ram = f"memory-backend-memfd,id=ram,size={guest.mem_mb}M,share=on"
     secret: tuple[str, ...] = ()
     leads = ""
     if guest.channel is not None:
         secret = ("-chardev", f"socket,id={SECRET_CHARDEV},path={SECRET_SOCKET},server=on,wait=off")
         leads = f",guestfwd=tcp:{SECRET_ADDRESS}:{guest.channel}-chardev:{SECRET_CHARDEV}"
-    return (*qemu.common(f"{BUSES[guest.accelerator]},accel={guest.accelerator}", CPU, guest.vcpus, guest.mem_mb, ram),
+    machine = f"{MMIO if guest.mmio else PCI},accel={guest.accelerator}"
+    return (*qemu.common(machine, CPU, guest.vcpus, guest.mem_mb, ram),
             "-drive", f"file={str(guest.disk).replace(',', ',,')},if=none,id=root,format=raw,read-only=on",
-            *(("-global", "virtio-mmio.force-legacy=false") if mmio else ()),
+            *(("-global", "virtio-mmio.force-legacy=false") if guest.mmio else ()),
             "-device", f"{block},drive=root", *secret, *qemu.network(guest.ports, leads, outgoing=guest.outgoing),
-            "-device", f"{card},netdev=net", "-kernel", str(guest.kernel), qemu.PRIVATELY)
+            "-device", f"{card},netdev=net",
+            *(("-kernel", str(guest.kernel), qemu.PRIVATELY) if guest.kernel else ()))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unibeam_nb import tools
+from unibeam_nb.image import osv
 from unibeam_nb.image.bios import BIOS
 from unibeam_nb.machine import memory, proc, qmp, resume, seed, tsc
 from unibeam_nb.machine.efi_arguments import EFI, efi_arguments, firmware
@@ -21,6 +22,9 @@ from unibeam_nb.store import Store, digest_file
 OUTPUT = "vmm.log"
 """What QEMU itself says; the guest's console is another file."""
 
+OSV_DISK = "disk"
+"""In the machine's directory: its own disk where OSv starts from one, which then holds what this boot is told."""
+
 
 def prepare(seat: Seat) -> Start:
     """The command line of this machine. Raises UsageError for what its kernel cannot be told."""
@@ -28,7 +32,10 @@ def prepare(seat: Seat) -> Start:
     program = str(tools.find(PROGRAM))
     _line(seat)
     if image.platform == OSV:
-        return Start((program, *osv_arguments(_osv(seat))), OUTPUT)
+        guest = _osv(seat)
+        if guest.kernel is None:
+            osv.write_bootable(image, osv_command_line(guest), seat.directory / OSV_DISK)
+        return Start((program, *osv_arguments(guest)), OUTPUT)
     disk = _seed(seat)
     if disk is not None:
         seed.write(seat.directory / disk, seed.read(seat.options.user_data), seat.id)
@@ -45,8 +52,9 @@ def prepare(seat: Seat) -> Start:
 
 def _osv(seat: Seat) -> OsvGuest:
     image, options = seat.image, seat.options
-    return OsvGuest(image.file("kernel"), image.file("disk"), image.launch, image.ports, seat.nonce, seat.accelerator,
-                    options.mem_mb, options.vcpus, seat.forwarded, tuple(seat.variables.items()), options.dhcp,
+    kernel, disk = (None, Path(OSV_DISK)) if osv.boots_itself(image) else (image.file("kernel"), image.file("disk"))
+    return OsvGuest(kernel, disk, image.launch, image.ports, seat.nonce, seat.accelerator, options.mem_mb,
+                    options.vcpus, seat.forwarded, tuple(seat.variables.items()), options.dhcp,
                     seat.door.guest if seat.door else None, seat.outgoing)
 
 
@@ -65,7 +73,10 @@ def _line(seat: Seat) -> str | None:
     """The command line of the machine's kernel; None where it is on the machine's disk."""
     if seat.image.platform == EFI:
         return None
-    return osv_command_line(_osv(seat)) if seat.image.platform == OSV else kernel_command_line(_guest(seat))
+    if seat.image.platform == OSV:
+        guest = _osv(seat)
+        return osv_command_line(guest) if guest.kernel else None
+    return kernel_command_line(_guest(seat))
 
 
 def _seed(seat: Seat) -> Path | None:
