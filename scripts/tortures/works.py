@@ -59,6 +59,7 @@ def acknowledge(path: str) -> None:
 def work(what: str) -> None:
     """Do it, from begin to end."""
     from tortures.cases import RUNNERS
+    from unibeam_nb.errors import MachineError
     from unibeam_nb.lab import Lab
 
     lab = Lab()
@@ -73,7 +74,9 @@ def work(what: str) -> None:
             # What a copy printed before it became one is on another console.
             while what != "resume" and "ready" not in machine.console.text() and time.monotonic() < ends:
                 time.sleep(0.02)
-            if not machine.alive or time.monotonic() > ends:
+            if not machine.alive:  # Somebody may have killed it when it was up already: no fault of the boot.
+                raise MachineError(f"{machine!r} is not what was asked for.", details=machine.console.tail(5))
+            if time.monotonic() > ends:
                 raise AssertionError(f"{machine!r} is not what was asked for: {machine.console.text()}")
         finally:
             machine.stop()
