@@ -49,6 +49,8 @@ install_python() {
     stamp="$VENV/.unibeam-$(cat pyproject.toml unibeam_nb/__init__.py | sha256sum | cut -c1-16)"
     [ -e "$stamp" ] && return 0
     say "Installing the Python packages (a minute or two)"
+    # Python brings the pip of its own day, which takes three times as long as today's; where none is to be had, it has to do.
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip >"$log" 2>&1 || true
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]' >"$log" 2>&1 || {
         tail -n 15 "$log" >&2
         stop "pip could not install the Python packages." "Check the network or your pip settings; the whole log is $log."
