@@ -35,6 +35,7 @@ SHELL = "from IPython.core.interactiveshell import InteractiveShell as S; s = S.
 LOADED = f"{SHELL}; s.run_line_magic('load_ext', 'unibeam_nb')"
 RUNS = 10
 FLOOD_MB = 30
+STEADY_MB, STEADY_RATE = 100, 5
 WATCHED_S = 30
 
 
@@ -120,6 +121,15 @@ def in_browser() -> Iterator[Figure]:
                          {"bytes": done.written, "seconds": done.seconds, "lost_bytes": lost})
             yield Figure("the page meanwhile: longest time between two frames", "not frozen",
                          f"{done.longest_gap * 1000:.0f} ms", {"seconds": done.longest_gap})
+            before = done
+            done = flood(opened, machine, cell, STEADY_MB, STEADY_RATE)
+            written, lost = done.written - before.written, done.missed - before.missed
+            assert done.written - done.received == done.missed
+            yield Figure(f"console, {STEADY_MB} MB at a steady {STEADY_RATE} MB/s", "no byte lost",
+                         f"{written / 1e6:.0f} MB in {done.printed_s:.1f} s, {lost} bytes lost; the page was up to "
+                         f"{done.behind / 1e6:.1f} MB behind, its frames up to {done.longest_gap * 1000:.0f} ms apart",
+                         {"bytes": written, "seconds": done.printed_s, "lost_bytes": lost, "behind": done.behind,
+                          "longest_gap_s": done.longest_gap})
             machine.stop()
             yield from watched(opened, journal, recorded, psutil.Process(pid))
             for what, index, ready in zip(("a build", "", "a boot", "an experiment"), count(5), READY, strict=False):

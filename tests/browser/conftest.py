@@ -260,15 +260,21 @@ READY = (_compiling, None, _up, _up)
 
 FLOOD = """%%unibeam build flood
 -module(flood).
--export([start/0, go/1]).
+-export([start/0, go/1, go/2]).
 start() -> {ok, spawn_link(fun() -> receive never -> ok end end)}.
-go(Megabytes) ->
+go(Megabytes) -> go(Megabytes, 1000000).
+go(Megabytes, PerSecond) ->
+    Began = erlang:monotonic_time(millisecond),
     Line = [binary:copy(<<"0123456789">>, 7), " \\e[32mgreen\\e[0m\\n"],
     Block = iolist_to_binary(lists:duplicate(800, Line)),
-    [io:put_chars(Block) || _ <- lists:seq(1, Megabytes * 1000000 div byte_size(Block))],
+    [begin
+         timer:sleep(max(0, Began + N * byte_size(Block) div (1000 * PerSecond) - erlang:monotonic_time(millisecond))),
+         io:put_chars(Block)
+     end || N <- lists:seq(1, Megabytes * 1000000 div byte_size(Block))],
     io:put_chars("the end of the flood\\n").
 """
-"""A program that prints so many MB as fast as it can when its shell is told ``flood:go(20).``"""
+"""A program that prints so many MB as fast as it can when its shell is told ``flood:go(20).``, and at so many MB a
+second after ``flood:go(100, 5).``"""
 
 FRAMES = """() => {
     window.gaps = []; let last = performance.now();
@@ -280,35 +286,45 @@ FRAMES = """() => {
 
 @dataclass(frozen=True)
 class Flooded:
-    """What became of a flood: bytes the machine wrote, the page received, and the page was told it had missed, seconds,
-    the longest time in seconds between two frames of the page, and the status line."""
+    """What became of a flood: bytes the machine wrote, the page received, and the page was told it had missed, the
+    most that the page was behind, seconds until the machine and the page were through, the longest time in seconds
+    between two frames of the page, and the status line."""
 
     written: int
     received: int
     missed: int
+    behind: int
+    printed_s: float
     seconds: float
     longest_gap: float
     status: str
 
 
-def flood(book: Notebook, machine: Any, cell: Any, megabytes: int) -> Flooded:
-    """Let ``machine`` print while its console is shown in ``cell``, until the page has it all."""
+def flood(book: Notebook, machine: Any, cell: Any, megabytes: int, per_second: int | None = None) -> Flooded:
+    """Let ``machine`` print while its console is shown in ``cell``, until the page has it all: as fast as it can, or
+    ``per_second`` MB."""
     root = cell.locator(".unibeam-console")
     root.wait_for()
     book.page.evaluate(FRAMES)
     began = time.monotonic()
-    machine.write(f"flood:go({megabytes}).")
+    machine.write(f"flood:go({megabytes})." if per_second is None else f"flood:go({megabytes}, {per_second}).")
+    behind, printed, before = 0, 0.0, machine.console.path.stat().st_size
 
     def told(what: str) -> int:
         return int(root.get_attribute(f"data-{what}") or 0)
 
-    while b"the end of the flood" not in machine.console.raw()[-200:] or \
-            told("received") + told("lost") < machine.console.path.stat().st_size:
+    while not printed or told("received") + told("lost") < machine.console.path.stat().st_size:
         assert time.monotonic() < began + 180, f"the page has {told('received')} bytes, and lost {told('lost')}"
+        size = machine.console.path.stat().st_size
+        behind = max(behind, size - told("received") - told("lost"))
+        # An earlier flood ended with the same words.
+        if not printed and size > before + megabytes * 900_000 and \
+                b"the end of the flood" in machine.console.raw()[-200:]:
+            printed = time.monotonic() - began
         time.sleep(0.1)
     took = time.monotonic() - began
     gap = book.page.evaluate("() => { cancelAnimationFrame(window.counting); return Math.max(...window.gaps) / 1000; }")
-    return Flooded(machine.console.path.stat().st_size, told("received"), told("lost"), took, gap,
+    return Flooded(machine.console.path.stat().st_size, told("received"), told("lost"), behind, printed, took, gap,
                    root.locator(".state").inner_text())
 
 
