@@ -33,10 +33,22 @@ def table(figures: Iterable[Figure]) -> str:
     return "\n".join([*lines, *(f"| {one.what} | {one.aim} | {one.measured} |" for one in figures)])
 
 
-def write(name: str, figures: Sequence[Figure]) -> None:
-    """Put the table where BENCHMARKS.md has the markers of ``name``, and the numbers into notebooks/data/NAME.json."""
-    host, day = fingerprint(), f"{datetime.now(UTC):%Y-%m-%d}"
-    DATA.joinpath(f"{name}.json").write_text(json.dumps(
+def dated(figure: Figure, day: str) -> Figure:
+    """The figure with the day of its measuring, unless that stands there already."""
+    if "day" in figure.numbers:
+        return figure
+    return dataclasses.replace(figure, measured=f"{figure.measured} (on {day})", numbers=figure.numbers | {"day": day})
+
+
+def write(name: str, figures: Sequence[Figure], lacking: Sequence[str] = ()) -> None:
+    """Put the table where BENCHMARKS.md has the markers of ``name``, and the numbers into notebooks/data/NAME.json. The
+    rows ``lacking``, which this host cannot measure, stay as they were measured last, with the day."""
+    host, day, path = fingerprint(), f"{datetime.now(UTC):%Y-%m-%d}", DATA / f"{name}.json"
+    if lacking and path.is_file():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        figures = [*figures, *(dated(Figure(**one), earlier["date"]) for one in earlier["figures"]
+                               if one["what"] in lacking)]
+    path.write_text(json.dumps(
         {"date": day, "host": to_json(host), "figures": [dataclasses.asdict(one) for one in figures]}, indent=1) + "\n")
     begin, end = f"<!-- {name}: made by make bench -->", f"<!-- end of {name} -->"
     text = PAGE.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -183,8 +184,9 @@ def draw(stages: Sequence[Stage], block: float, instruction: float, footer: str)
             ax.text(total, place, f"  {total:.2f} s, {blocks:,.0f} blocks", va="center")
         ax.set_yticks(range(len(arms)), arms)
         ax.invert_yaxis()
-        ax.set_xlim(0, float(left.max()) * 1.32)
-        ax.set_xlabel(f"QEMU's processor time until the first answer (s)\n{footer}")
+        ax.set_xlim(0, float(left.max()) * 1.45)
+        ax.set_xlabel("QEMU's processor time until the first answer (s)")
+        figure.supxlabel("\n".join(textwrap.wrap(footer, 100)), x=0.01, ha="left", fontsize=7.5, color="#5a5a5a")
         ax.set_title("Where the processor time of an emulated boot goes", loc="left")
         ax.legend(loc="lower right")
         figure.savefig(CHART, dpi=110)
