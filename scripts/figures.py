@@ -40,6 +40,13 @@ def dated(figure: Figure, day: str) -> Figure:
     return dataclasses.replace(figure, measured=f"{figure.measured} (on {day})", numbers=figure.numbers | {"day": day})
 
 
+def fill(name: str, said: str) -> None:
+    """Put ``said`` where BENCHMARKS.md has the markers of ``name``."""
+    begin, end = f"<!-- {name}: made by make bench -->", f"<!-- end of {name} -->"
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(f"{text[:text.index(begin)]}{begin}\n\n{said}\n\n{text[text.index(end):]}", encoding="utf-8")
+
+
 def write(name: str, figures: Sequence[Figure], lacking: Sequence[str] = ()) -> None:
     """Put the table where BENCHMARKS.md has the markers of ``name``, and the numbers into notebooks/data/NAME.json. The
     rows ``lacking``, which this host cannot measure, stay as they were measured last, with the day."""
@@ -50,8 +57,5 @@ def write(name: str, figures: Sequence[Figure], lacking: Sequence[str] = ()) -> 
                                if one["what"] in lacking)]
     path.write_text(json.dumps(
         {"date": day, "host": to_json(host), "figures": [dataclasses.asdict(one) for one in figures]}, indent=1) + "\n")
-    begin, end = f"<!-- {name}: made by make bench -->", f"<!-- end of {name} -->"
-    text = PAGE.read_text(encoding="utf-8")
     said = f"Measured {day} on {host.cpu}, {host.cores} cores, {host.distribution}; `notebooks/data/{name}.json`."
-    PAGE.write_text(f"{text[:text.index(begin)]}{begin}\n\n{said}\n\n{table(figures)}\n\n{text[text.index(end):]}",
-                    encoding="utf-8")
+    fill(name, f"{said}\n\n{table(figures)}")

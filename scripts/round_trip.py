@@ -10,16 +10,15 @@ answer. Compiler and machine have been used once before. Run nothing else beside
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from statistics import median, quantiles
+
+from figures import fill
 
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.lab import Lab
 
 ARMS = ("release@process", "oci+scratch@crun", "oci+scratch@podman", "linux+tiny@qemu", "linux+tiny+lean@qemu",
         "linux+tiny+resume@qemu", "linux@qemu", "linux@uml")
-PAGE = Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
-BEGIN, END = "<!-- round trips: made by make bench -->", "<!-- end of round trips -->"
 SOURCE = "-module(idle). -export([start/0]). start() -> ok."
 
 
@@ -49,8 +48,8 @@ def table(lab: Lab, count: int = 100, arms: tuple[str, ...] = ARMS) -> str:
 
 def main(words: list[str]) -> None:
     if words == ["--write"]:
-        found, text = table(Lab()), PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(f"{text[:text.index(BEGIN)]}{BEGIN}\n\n{found}\n\n{text[text.index(END):]}", encoding="utf-8")
+        found = table(Lab())
+        fill("round trips", found)
     else:
         found = table(Lab(), int(words[0]) if words else 100, tuple(words[1:]) or ARMS)
     print(found)

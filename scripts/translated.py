@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy
 from bench import quickstart_source
+from figures import ROOT, fill
 from scipy.optimize import nnls
 
 from unibeam_nb import tools
@@ -37,9 +38,7 @@ from unibeam_nb.machine.qemu_arguments import PROGRAM
 from unibeam_nb.model import ICOUNT
 from unibeam_nb.progress import StepEvent, listening
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE, CHART = ROOT / "BENCHMARKS.md", ROOT / "docs" / "translated.png"
-BEGIN, END = "<!-- translated: made by make bench -->", "<!-- end of translated -->"
+CHART = ROOT / "docs" / "translated.png"
 ARMS = ("linux@qemu", "linux+tiny@qemu", "linux+tiny+lean@qemu", "linux+tiny+shake+lean@qemu")
 RESUMED = "linux+tiny+shake+lean+resume@qemu"
 STAGES = {"vmm": "QEMU's start", "init": "kernel", "beam": "emulator", "app": "applications", "http": "first answer"}
@@ -205,8 +204,7 @@ def main(words: list[str]) -> None:
     print(said)
     if "--write" in words:
         draw(stages, block, instruction, about)
-        text = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(f"{text[:text.index(BEGIN)]}{BEGIN}\n\n{said}\n\n{text[text.index(END):]}", encoding="utf-8")
+        fill("translated", said)
 
 
 if __name__ == "__main__":
