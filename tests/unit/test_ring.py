@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -132,6 +133,34 @@ def test_whoever_keeps_consoles_is_gone_when_their_directory_is(fresh_store: Sto
     _, alive = psutil.wait_procs([keeper], timeout=30)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
     assert os.path.lexists(fresh_store.state)
+
+
+def test_a_console_is_open_while_somebody_writes_or_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "console.log"
+    assert not ring.is_open(path)
+    for mode in ("ab", "rb"):
+        with path.open(mode):
+            assert ring.is_open(path)
+        assert not ring.is_open(path)
+
+
+def test_whoever_keeps_consoles_stays_while_one_is_open_and_no_longer(
+    fresh_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines, directory = registry.root(fresh_store), registry.make_directory(fresh_store)
+    (machines / ring.KEEPER).touch()
+    monkeypatch.setattr(ring, "SELDOM", 0.05)
+    monkeypatch.setattr(ring, "LINGERS", 1.0)
+    told: list[bool] = []
+    keeper = threading.Thread(target=lambda: told.append(ring.keep(machines)))
+    with (directory / "console.log").open("ab"):
+        keeper.start()
+        keeper.join(3.0)
+        assert keeper.is_alive()
+        assert ring.keep(machines) is False, "there is one already"
+    keeper.join(30.0)
+    assert told == [True]
+    assert directory.is_dir(), "an ended machine that nobody cleaned away"
 
 
 def test_what_somebody_reads_may_lie_further_back(tmp_path: Path) -> None:

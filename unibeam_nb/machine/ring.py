@@ -5,7 +5,7 @@ newest bytes is given back to the file system, as a hole: offsets stay what they
 file has to be told, and it occupies no more than :data:`HEAD` and :data:`RING` and what arrives between two looks.
 
 Machines outlive who booted them, so a process of their own looks after all consoles of a store
-(:func:`keep_short`): this file, run by a Python without anything else, which ends when there are no machines.
+(:func:`keep_short`): this file, run by a Python without anything else, which ends when no console is open any more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import errno
 import fcntl
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -39,9 +40,9 @@ READ = "read"
 KEEPER = ".keeper"
 """In the directory of all machines: held by whoever keeps their consoles short, and its pid."""
 
-EVERY, SOON, HURRIED, LINGERS = 0.5, 0.05, 0.02, 20.0
-"""Seconds between two looks, the same while machines print and while they print a lot, and after which a keeper without
-machines ends."""
+EVERY, SOON, HURRIED, SELDOM, LINGERS = 0.5, 0.05, 0.02, 5.0, 20.0
+"""Seconds between two looks, the same while machines print and while they print a lot, between two looks at what is
+open, and after which a keeper ends that has seen no open console."""
 
 MODIFIED, CLOSED_AT_EXEC, NO_WAITING = 0x2, os.O_CLOEXEC, os.O_NONBLOCK
 """IN_MODIFY, IN_CLOEXEC and IN_NONBLOCK of inotify(7)."""
@@ -87,6 +88,23 @@ def _is_held(path: Path, create: int = 0) -> bool:
         return True
     finally:
         os.close(handle)
+    return False
+
+
+def is_open(path: Path) -> bool:
+    """Whether some process has this console's file open, to write or to read: a lease is given only to whoever is alone
+    (fcntl(2), F_SETLEASE). Where the file system knows no leases, whether there is a file. Who opens the file in that
+    very moment waits for it, and SIGIO is sent here."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)  # And the lease with it.
     return False
 
 
@@ -185,32 +203,44 @@ class _Bell:
         return rung
 
 
-def keep(machines: Path) -> None:
-    """Trim the consoles below ``machines`` until there has been none for a while."""
+def keep(machines: Path) -> bool:
+    """Trim the consoles below ``machines`` until none has been open for a while. False where somebody else does."""
     bell = _Bell()
     with (machines / KEEPER).open("r+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
+            return False
         held.truncate()
         held.write(str(os.getpid()))
         held.flush()
-        last = time.monotonic()
+        last = looked = time.monotonic()
         while time.monotonic() < last + LINGERS and machines.is_dir():
             trimmed = False
             for path in machines.iterdir():
                 if path.is_dir():
-                    last = time.monotonic()
                     bell.on(path)
                     trimmed |= sum(trim(path / name) for name in FILES) > 0
+            if trimmed or time.monotonic() > looked + SELDOM:
+                looked = time.monotonic()
+                last = looked if trimmed or _any_open(machines) else last
             if trimmed:
                 time.sleep(HURRIED)
             else:
                 bell.wait(EVERY)
                 time.sleep(SOON)
+    return True
+
+
+def _any_open(machines: Path) -> bool:
+    return any(is_open(path / name) for path in machines.iterdir() for name in FILES)
 
 
 if __name__ == "__main__":
+    # Sent to whoever holds a lease when somebody else opens the file.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        keep(Path(sys.argv[1]))
+        below = Path(sys.argv[1])
+        # A machine that was started while this one made up its mind has found somebody here.
+        while keep(below) and _any_open(below):
+            pass

@@ -1,6 +1,6 @@
 """A request becomes a call of the Lab. The magic and the shell both end here.
 
-Values that the user left out come from :class:`Defaults`, which a notebook configures with
+Values that the user left out come from :class:`~unibeam_nb.notebook.given.Defaults`, which a notebook configures with
 ``%config UnibeamMagics``.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from unibeam_nb.errors import Cancelled, UsageError
 from unibeam_nb.image.emit import TARGETS
 from unibeam_nb.model import ICOUNT
 from unibeam_nb.notebook.commands import COMMANDS
+from unibeam_nb.notebook.given import Defaults, Given
 from unibeam_nb.notebook.parser import Request
 from unibeam_nb.notebook.results import Board, Findings, Kernels, Lines, Runtimes, Saved, Text, Verdicts
 
@@ -26,59 +26,11 @@ if TYPE_CHECKING:
     from unibeam_nb.release.shake.report import Shaking
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """What holds where the user says nothing."""
-
-    on: str = "qemu"
-    target: str = "linux"
-    mem: int = 256
-    vcpus: int = 1
-    accel: str = "auto"
-    deadline: float = 120.0
-    blocks: int = 10
-
-
-class _Given:
-    """A request's values with their types, and the defaults behind them."""
-
-    def __init__(self, request: Request, defaults: Defaults) -> None:
-        self.body = request.body
-        self._values = request.values
-        self._defaults = defaults
-
-    def was_given(self, key: str) -> bool:
-        value = self._values.get(key)
-        return value is not None and value is not False and value != ()
-
-    def text(self, key: str) -> str | None:
-        value = self._values.get(key)
-        return None if value is None else str(value)
-
-    def required(self, key: str) -> str:
-        return str(self._values[key])
-
-    def many(self, key: str) -> tuple[str, ...]:
-        value = self._values.get(key) or ()
-        return value if isinstance(value, tuple) else (str(value),)
-
-    def switch(self, key: str) -> bool:
-        return bool(self._values.get(key))
-
-    def default(self, key: str) -> Any:
-        return getattr(self._defaults, key)
-
-    def value(self, key: str, otherwise: Any = None) -> Any:
-        """The value given, or what the defaults say for ``key``, or ``otherwise``."""
-        given = self._values.get(key)
-        return getattr(self._defaults, key, otherwise) if given is None else given
-
-
 def execute(lab: Lab, request: Request, defaults: Defaults = Defaults()) -> Any:
     """Carry out a request and return what it made. Raises UnibeamError."""
     if request.help:
         return Text(request.help)
-    return _ACTIONS[request.command](lab, _Given(request, defaults))
+    return _ACTIONS[request.command](lab, Given(request, defaults))
 
 
 def title_of(request: Request) -> str:
@@ -88,7 +40,7 @@ def title_of(request: Request) -> str:
     return f"{request.command} {subject}".strip()
 
 
-def _build(lab: Lab, given: _Given) -> Build:
+def _build(lab: Lab, given: Given) -> Build:
     source = given.text("from")
     text = given.body if given.body and given.body.strip() else None
     targets = given.many("target") or (given.default("target"),)
@@ -117,7 +69,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _boot(lab: Lab, given: _Given) -> Any:
+def _boot(lab: Lab, given: Given) -> Any:
     return lab.boot(
         given.required("name"), arm=given.value("on"), mem_mb=given.value("mem"), vcpus=given.value("vcpus"),
         accelerator=_accelerator(given), ports=given.many("port"), http=given.text("http"),
@@ -128,7 +80,7 @@ def _boot(lab: Lab, given: _Given) -> Any:
         restarts=given.value("restarts", 0), outgoing=given.switch("outgoing"))
 
 
-def _accelerator(given: _Given) -> str:
+def _accelerator(given: Given) -> str:
     if not given.switch("icount"):
         return str(given.value("accel"))
     if given.was_given("accel") and given.text("accel") != ICOUNT:
@@ -136,7 +88,7 @@ def _accelerator(given: _Given) -> str:
     return ICOUNT
 
 
-def _bench(lab: Lab, given: _Given) -> Any:
+def _bench(lab: Lab, given: Given) -> Any:
     name: str | None = given.text("name")
     toml = given.body
     if name is not None and name.endswith(".toml"):
@@ -167,7 +119,7 @@ def _bench(lab: Lab, given: _Given) -> Any:
         raise Cancelled(hint="The boots measured so far are kept; --experiment NAME goes on with them.") from None
 
 
-def _kinds(given: _Given) -> tuple[str, ...]:
+def _kinds(given: Given) -> tuple[str, ...]:
     """What is measured: boots, unless the user asks for the density or the least memory instead."""
     wanted = {"steady": given.was_given("steady"), "density": given.was_given("density"),
               "minimum": given.switch("min_memory")}
@@ -175,7 +127,7 @@ def _kinds(given: _Given) -> tuple[str, ...]:
     return chosen if chosen and not wanted["steady"] else ("boot", *chosen)
 
 
-def _repeated(given: _Given) -> bool:
+def _repeated(given: Given) -> bool:
     """Whether what is measured varies from block to block. Memory hardly does: once is enough, unless -n says more."""
     return "boot" in _kinds(given)
 
@@ -187,7 +139,7 @@ def _copies(word: str) -> int:
     return int(word)
 
 
-def _blocks(given: _Given) -> int | None:
+def _blocks(given: Given) -> int | None:
     """The number of blocks; with a stop rule the user's own word only, which is then the cap."""
     if not _repeated(given) and not given.was_given("blocks"):
         return 1
@@ -219,7 +171,7 @@ RUN_OPTIONS = ("wait", "no_wait", "experiment", "dry_run", "keep_going", "if_bus
 """The flags of ``bench`` that say how to run a plan, and do not belong into it."""
 
 
-def _refuse_flags_of_the_plan(given: _Given) -> None:
+def _refuse_flags_of_the_plan(given: Given) -> None:
     """Beside a plan in TOML a flag would be passed over in silence, which is worse than an error."""
     for option in COMMANDS["bench"].options:
         if option.key not in RUN_OPTIONS and given.was_given(option.key):
@@ -238,22 +190,22 @@ def _read(name: str, hint: str) -> str:
         raise UsageError(f"{name} cannot be read: {reason}.", hint) from None
 
 
-def _chart(lab: Lab, given: _Given) -> Any:
+def _chart(lab: Lab, given: Given) -> Any:
     return _saved(given, lab.chart(given.required("kind"), given.text("experiment"), baseline=given.text("baseline"),
                                    measure=given.text("measure"), arm=given.text("arm"), force=given.switch("force")))
 
 
-def _compare(lab: Lab, given: _Given) -> Any:
+def _compare(lab: Lab, given: Given) -> Any:
     return _saved(given, lab.compare(given.required("first"), given.required("second"), measure=given.text("measure"),
                                      force=given.switch("force")))
 
 
-def _report(lab: Lab, given: _Given) -> Saved:
+def _report(lab: Lab, given: Given) -> Saved:
     output = given.text("output")
     return Saved(lab.report(given.text("experiment"), Path(output).expanduser() if output else None))
 
 
-def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
+def _check(lab: Lab, given: Given) -> Findings | Verdicts | Shaking:
     name, target = given.required("name"), given.text("target")
     if given.switch("shake"):
         if target is not None:
@@ -264,12 +216,12 @@ def _check(lab: Lab, given: _Given) -> Findings | Verdicts | Shaking:
     return Verdicts(name, target, lab.verdicts(name, target))
 
 
-def _explore(lab: Lab, given: _Given) -> Any:
+def _explore(lab: Lab, given: Given) -> Any:
     return _saved(given, lab.explore(given.required("name"), on=given.text("on"), against=given.text("against"),
                                      word=given.text("search") or "", depth=given.value("depth", 2)))
 
 
-def _saved(given: _Given, made: Any) -> Any:
+def _saved(given: Given, made: Any) -> Any:
     """What was made, also written to the file that was named, if any."""
     output = given.text("output")
     if output is not None:
@@ -277,12 +229,12 @@ def _saved(given: _Given, made: Any) -> Any:
     return made
 
 
-def _export(lab: Lab, given: _Given) -> Saved:
+def _export(lab: Lab, given: Given) -> Saved:
     form, output = given.text("format"), given.text("output")
     return Saved(lab.export(form, given.text("experiment"), Path(output).expanduser() if output else None))
 
 
-def _kernel(lab: Lab, given: _Given) -> Kernels:
+def _kernel(lab: Lab, given: Given) -> Kernels:
     action = given.text("action")
     for key, actions in _KERNEL_TAKES.items():
         if action not in actions and given.was_given(key):
@@ -307,7 +259,7 @@ _KERNEL_TAKES = {"name": ("build", "add"), "where": ("add",), "sha256": ("add",)
 """Which actions of ``kernel`` take what."""
 
 
-def _erts(lab: Lab, given: _Given) -> Runtimes:
+def _erts(lab: Lab, given: Given) -> Runtimes:
     if given.text("action") == "build":
         if given.text("kind") is None:
             raise UsageError("Say which emulator to build.", "Write 'erts build lean'.")
@@ -315,7 +267,7 @@ def _erts(lab: Lab, given: _Given) -> Runtimes:
     return Runtimes(tuple(lab.runtimes()))
 
 
-def _eval(lab: Lab, given: _Given) -> Any:
+def _eval(lab: Lab, given: Given) -> Any:
     word = given.text("expression")
     below = given.body if given.body and given.body.strip() else None
     if word is not None and below is not None:
@@ -329,7 +281,7 @@ def _eval(lab: Lab, given: _Given) -> Any:
     return lab.eval(given.required("machine"), word or below or "", language=given.text("lang"), deadline=patience)
 
 
-def _reload(lab: Lab, given: _Given) -> Any:
+def _reload(lab: Lab, given: Given) -> Any:
     path, text = given.text("from"), given.body if given.body and given.body.strip() else None
     if (path is None) == (text is None):
         raise UsageError("A reload takes either a cell's text or --from PATH.",
@@ -338,7 +290,7 @@ def _reload(lab: Lab, given: _Given) -> Any:
                       language=given.text("lang"), kill=given.switch("kill"))
 
 
-def _emit(lab: Lab, given: _Given) -> Saved | Text:
+def _emit(lab: Lab, given: Given) -> Saved | Text:
     kind, output = given.text("as"), given.text("output")
     if kind is None:
         raise UsageError("Say what to emit it as.", f"It can be {', '.join(TARGETS)}: add --as qcow2, for example.")
@@ -347,13 +299,13 @@ def _emit(lab: Lab, given: _Given) -> Saved | Text:
     return Saved(made.path) if made.path else Text(made.text.rstrip("\n"))
 
 
-def _share(lab: Lab, given: _Given) -> Shared:
+def _share(lab: Lab, given: Given) -> Shared:
     path = given.text("path")
     return lab.share(Path(path) if path is not None else None, repo=given.text("repo"), ref=given.text("ref"),
                      notebook=given.text("notebook"), environment=given.text("environment"))
 
 
-def _dashboard(lab: Lab, given: _Given) -> Board:
+def _dashboard(lab: Lab, given: Given) -> Board:
     from unibeam_nb.notebook.board import Form
 
     name, built = given.text("name"), lab.names()
@@ -370,11 +322,11 @@ def _dashboard(lab: Lab, given: _Given) -> Board:
     return Board(lab, form, lab.store.state / "experiments" / f"{name}.jsonl")
 
 
-def _logs(lab: Lab, given: _Given) -> Text:
+def _logs(lab: Lab, given: Given) -> Text:
     return Text(lab.logs(given.required("machine"), given.value("lines", 40)))
 
 
-_ACTIONS: dict[str, Callable[[Any, _Given], Any]] = {
+_ACTIONS: dict[str, Callable[[Any, Given], Any]] = {
     "build": _build,
     "check": _check,
     "explore": _explore,

@@ -10,7 +10,8 @@ from traitlets import Bool, Enum, Float, Int, Unicode
 from unibeam_nb.errors import UsageError
 from unibeam_nb.job import Job
 from unibeam_nb.notebook import completion, display
-from unibeam_nb.notebook.execute import Defaults, execute, title_of
+from unibeam_nb.notebook.execute import execute, title_of
+from unibeam_nb.notebook.given import Defaults
 from unibeam_nb.notebook.live import TerminalView, View, carry_out, go_on
 from unibeam_nb.notebook.parser import overview, parse, split_line
 from unibeam_nb.notebook.steps import StepLog

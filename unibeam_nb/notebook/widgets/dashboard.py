@@ -15,7 +15,8 @@ from unibeam_nb.bench.follow import Follow
 from unibeam_nb.errors import UnibeamError
 from unibeam_nb.job import Job
 from unibeam_nb.notebook.board import OFFERED, changed, progress_state
-from unibeam_nb.notebook.display import WIDGET_VIEW, experiment_sheet
+from unibeam_nb.notebook.display import WIDGET_VIEW
+from unibeam_nb.notebook.measuring import experiment_sheet
 from unibeam_nb.notebook.results import Board
 from unibeam_nb.notebook.sheet import Folded, Sheet, as_html, as_text, printable
 from unibeam_nb.notebook.widgets.panel import Face
