@@ -8,27 +8,35 @@ from random import Random
 SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 MISBEHAVIOURS = ("hangs", "fails", "garbage", "vanishes")
 
+BUILDS = ("build", "rebar3", "mix")
+"""Works that build: a cell for a tiny kernel, and a project of each build tool."""
+
 RUNNERS = {"process": "release@process", "crun": "oci+scratch@crun", "podman": "oci+scratch@podman",
+           "docker": "oci+scratch@docker", "uml": "linux@uml",
            "qemu": "linux+tiny@qemu", "resume": "linux+tiny+resume@qemu"}
 """Works that boot a machine, by name: on which arm."""
 
 VICTIMS = {"process": ("beam.smp",), "crun": ("crun", "beam.smp"), "podman": ("podman", "conmon", "beam.smp"),
-           "qemu": ("qemu-system-x86",), "resume": ("qemu-system-x86",),
+           "docker": ("docker", "dockerd", "containerd", "containerd-shim", "beam.smp"),
+           "uml": ("linux.uml", "slirp4netns"), "qemu": ("qemu-system-x86",), "resume": ("qemu-system-x86",),
            "bench": ("crun", "beam.smp"),
+           "rebar3": ("beam.smp", "erl_child_setup"), "mix": ("beam.smp", "erl_child_setup"),
            "build": ("erlc", "beam.smp", "erl_child_setup", "cc1", "as", "collect2", "mkfs.erofs", "erlexec")}
 """Programs of a work that are killed, by the name that the kernel has for them."""
 
-TOOLS = {"build": ("erlc", "erl", "musl-gcc", "mkfs.erofs"), "crun": ("crun", "unshare"), "podman": ("podman", "crun"),
-         "qemu": ("qemu-system-x86_64",), "resume": ("qemu-system-x86_64",)}
+TOOLS = {"build": ("erlc", "erl", "musl-gcc", "mkfs.erofs"), "rebar3": ("rebar3", "erl"), "mix": ("mix", "erl"),
+         "crun": ("crun", "unshare"), "podman": ("podman", "crun"), "docker": ("docker", "dockerd"),
+         "uml": ("linux.uml", "slirp4netns"), "qemu": ("qemu-system-x86_64",), "resume": ("qemu-system-x86_64",)}
 """Programs of a work that misbehave."""
 
 KINDS: tuple[tuple[str, str], ...] = (
-    *((work, sign) for work in ("build", "bench", "kernel-build", "kernel-boot", "kernel-bench", *RUNNERS)
+    *((work, sign) for work in (*BUILDS, "bench", "kernel-build", "kernel-boot", "kernel-bench", *RUNNERS)
       for sign in SIGNALS),
-    *((work, "killed tool") for work in ("build", "bench", *RUNNERS)),
+    *((work, "killed tool") for work in VICTIMS),
     *((work, f"tool {how}") for work in TOOLS for how in MISBEHAVIOURS),
-    *((work, "full disk") for work in ("build", "bench", "process", "crun", "qemu", "resume")))
-"""Every kind: a work, and what happens to it."""
+    *((work, "full disk") for work in (*BUILDS, "bench", *RUNNERS) if work != "podman"))
+"""Every kind: a work, and what happens to it. What podman writes lies in a place of the host's, not in the home whose
+disk can be filled."""
 
 
 @dataclass(frozen=True)

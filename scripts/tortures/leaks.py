@@ -20,6 +20,9 @@ NOT_ENTRIES = ("tmp", "podman", "docker", "hosts", "snapshots", "apt", "kernels"
                "bases", "libraries")
 """Directories of the cache that the store does not fill entry by entry, and those that all cases share."""
 
+LINGERS = ("machine/ring.py", "dockerd", "containerd")
+"""Who keeps consoles short, and a docker daemon of our own, which the next machine finds again."""
+
 
 @dataclass(frozen=True)
 class Traces:
@@ -72,12 +75,13 @@ def _others(cgroup: Path) -> bool:
 def left(before: Traces, store: Store, temporary: Path, *, keeps: frozenset[str] = frozenset(),
          lingers: bool = False) -> list[str]:
     """One line for each thing that is there and was not ``before``, or lies in ``store`` or ``temporary`` and should
-    not. ``keeps`` are the ids of machines that may run on. Who keeps consoles short ``lingers`` where
-    nobody has cleaned up."""
+    not. ``keeps`` are the ids of machines that may run on. :data:`LINGERS` may where nobody has cleaned up
+    (``lingers``)."""
     now = look()
     lines = [f"{kind}: {thing}" for kind in ("processes", "mounts", "links", "cgroups")
              for thing in sorted(getattr(now, kind) - getattr(before, kind))
-             if not (kind in ("processes", "cgroups") and keeps) and not (lingers and "machine/ring.py" in thing)]
+             if not (kind in ("processes", "cgroups") and keeps)
+             and not (lingers and any(word in thing for word in LINGERS))]
     machines = store.state / "machines"
     if machines.is_dir():
         lines += [f"machine: {path.name}" for path in machines.iterdir() if path.is_dir() and path.name not in keeps]

@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent)]
 
 from tortures import SHARED, farm, kernels, leaks  # noqa: E402
-from tortures.cases import RUNNERS, Case, case  # noqa: E402
+from tortures.cases import BUILDS, RUNNERS, Case, case  # noqa: E402
 from tortures.works import NAME  # noqa: E402
 from unibeam_nb.bench.journal import load_experiment  # noqa: E402
 from unibeam_nb.errors import UnibeamError  # noqa: E402
@@ -75,7 +75,7 @@ class Bench:
             if (self.shared / kind).exists():
                 (path / "cache" / kind).symlink_to((self.shared / kind).resolve())
         for source in kinds.iterdir() if kinds else ():
-            if source.is_dir() and source.name not in (*SHARED, "tmp", "snapshots", "podman"):
+            if source.is_dir() and source.name not in (*SHARED, "tmp", "snapshots", "podman", "docker"):
                 (path / "cache" / source.name).mkdir()
                 for entry in source.iterdir():
                     (path / "cache" / source.name / entry.name).symlink_to(entry)
@@ -166,15 +166,17 @@ def prepare(bench: Bench, cases: list[Case]) -> None:
     place.mkdir()
     bench.new_home(bench.home)
     wanted = {one.work for one in cases} | {"build"}
-    for what in ("build", *RUNNERS, "bench", *sorted(kernels.WORKS)):
+    for what in (*BUILDS, *RUNNERS, "bench", *sorted(kernels.WORKS)):
         if what in wanted:
             for _ in range(2 if what in (*RUNNERS, "bench") else 1):  # The first time also makes images.
                 forget_journal(bench.home)
+                tidied(bench.home)  # A docker daemon, which every case starts anew.
                 bench.takes[what] = patiently(bench, what, place)
             forget_journal(bench.home)
     bench.whole = leaks.entries(bench.home / "cache")
-    again = bench.new_home(bench.base / "again")
-    bench.takes["build"] = undisturbed(bench, "build", again, place)
+    tidied(bench.home)
+    for what in wanted & set(BUILDS):  # Nothing of what they make is there when they are interrupted.
+        bench.takes[what] = undisturbed(bench, what, bench.new_home(bench.base / f"again-{what}"), place)
 
 
 def patiently(bench: Bench, what: str, place: Path) -> float:
@@ -193,7 +195,7 @@ def forget_journal(home: Path) -> None:
 @contextlib.contextmanager
 def stage(bench: Bench, one: Case, place: Path) -> Iterator[Path]:
     """The home in which a case happens, with whatever is wrong there arranged."""
-    builds = one.work in ("build", "kernel-build")
+    builds = one.work in (*BUILDS, "kernel-build")
     home = bench.home
     if one.fault == "full disk":
         disk = place / "disk"

@@ -19,6 +19,20 @@ TEXT = """
 start() -> io:format("ready~n"), ok.
 """
 
+PROJECTS = {
+    "rebar3": {"rebar.config": "{erl_opts, [debug_info]}.\n",
+               "src/torture_app.app.src":
+                   '{application, torture_app, [{vsn, "1"}, {applications, [kernel, stdlib]}, '
+                   "{mod, {torture_app, []}}]}.\n",
+               "src/torture_app.erl":
+                   "-module(torture_app).\n-behaviour(application).\n-export([start/2, stop/1]).\n"
+                   "start(_, _) -> {ok, spawn(fun() -> receive never -> ok end end)}.\nstop(_) -> ok.\n"},
+    "mix": {"mix.exs":
+                'defmodule Torture.MixProject do\n  use Mix.Project\n\n  def project, do: [app: :torture, version: '
+                '"1.0.0"]\n  def application, do: [extra_applications: [:logger]]\nend\n',
+            "lib/torture.ex": "defmodule Torture do\n  def start, do: :ok\nend\n"}}
+"""A project of each build tool, as small as they come: its files."""
+
 PLAN = """
 source = "torture"
 until = "app"
@@ -56,8 +70,17 @@ def acknowledge(path: str) -> None:
     Journal.append = appended  # type: ignore[method-assign]
 
 
-def work(what: str) -> None:
-    """Do it, from begin to end."""
+def project(tool: str, place: Path) -> Path:
+    """The project of a build tool, written below ``place`` unless it is there."""
+    for name, text in PROJECTS[tool].items():
+        path = place / f"{NAME}_{tool}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return place / f"{NAME}_{tool}"
+
+
+def work(what: str, place: Path) -> None:
+    """Do it, from begin to end; files that it needs lie below ``place``."""
     from tortures.cases import RUNNERS
     from unibeam_nb.errors import MachineError
     from unibeam_nb.lab import Lab
@@ -65,6 +88,8 @@ def work(what: str) -> None:
     lab = Lab()
     if what == "build":
         lab.build(NAME, text=TEXT, kernel="tiny")
+    elif what in PROJECTS:
+        lab.build(f"{NAME}-{what}", path=project(what, place), target="oci", flavour="scratch")
     elif what == "bench":
         lab.bench(toml=PLAN, experiment=NAME)
     else:
@@ -94,7 +119,7 @@ def main() -> int:
     tell("go")
     try:
         with listening(lambda event: tell("step", title=event.title) if event.kind == "begin" else None):
-            work(sys.argv[1])
+            work(sys.argv[1], Path(sys.argv[2]).parent)
     except UnibeamError as error:
         tell("refused", why=str(error))
         return 1

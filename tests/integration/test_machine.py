@@ -548,6 +548,24 @@ def test_a_docker_daemon_of_our_own_is_found_again_and_ended_by_clean(place: Sto
     assert str(place.cache) not in Path("/proc/mounts").read_text()
 
 
+def test_a_docker_daemon_that_nobody_noted_is_ended_too(place: Store) -> None:
+    """Whoever starts one may be killed before it has written down which process it is."""
+    from unibeam_nb.machine import dockerd
+
+    if not (first := dockerd.engine(place)).own:
+        pytest.skip("a docker daemon of the host's own runs here")
+    record = place.cache / "docker" / dockerd.RECORD
+    record.unlink()
+    second = dockerd.engine(place)
+    assert first.process is not None
+    assert second.process is not None
+    assert not first.process.alive
+    record.unlink()
+    assert dockerd.end(place)
+    assert not second.process.alive
+    assert not dockerd.end(place), "there is none any more"
+
+
 @pytest.mark.parametrize("runner", CONTAINERS)
 def test_a_containers_root_is_writable_and_the_cached_one_stays_unchanged(place: Store, runner: str) -> None:
     from unibeam_nb.store import digest_tree

@@ -105,6 +105,7 @@ def _start(store: Store) -> Engine:
     with FileLock(str(home / ".lock")):
         if (ours := running(store)) is not None:
             return ours
+        _end_unrecorded(own)
         configuration = home / "daemon-configuration.json"
         configuration.write_text("{}\n")
         with step("Starting a docker daemon"), (home / "daemon.log").open("wb") as log:
@@ -122,11 +123,11 @@ def _start(store: Store) -> Engine:
                         raise MachineError("The docker daemon did not start.", "Use another runner, such as podman.",
                                            told[-4:])
                     time.sleep(0.05)
+                assert found is not None
+                write_atomically(home / RECORD, dump(found))
             except BaseException:
                 _end(found)
                 raise
-            assert found is not None
-            write_atomically(home / RECORD, dump(found))
         note("A docker daemon of unibeam's own was started, since none runs here; 'unibeam clean' ends it.")
     return ours
 
@@ -155,6 +156,18 @@ def _end(keeper: ProcessId | None) -> bool:
                     reap=lambda: children.reap(keeper.pid))
 
 
+def _end_unrecorded(own: Places) -> bool:
+    """End the daemon of a process that was killed before it could note which one it is; whether there was one, and it
+    has ended."""
+    ended = [_end(one) for one in proc.everything() if _keeps(proc.command_line(one), own)]
+    return bool(ended) and all(ended)
+
+
+def _keeps(words: list[str], own: Places) -> bool:
+    """Whether a process with this command line stands for the daemon of these places: it has its namespaces made."""
+    return bool(words) and Path(words[0]).name == "unshare" and str(own.root) in words and own.address in words
+
+
 def end(store: Store) -> bool:
     """End our own daemon, unless containers of it still run; whether there was one and it has ended."""
     home = store.cache / "docker"
@@ -163,7 +176,7 @@ def end(store: Store) -> bool:
     with FileLock(str(home / ".lock")):
         ours = running(store)
         if ours is None:
-            return False
+            return _end_unrecorded(places(store))
         left = process.run(ours.command(("ps", "--quiet")), timeout=30, check=False)
         if left.code == 0 and left.stdout.strip():
             return False
