@@ -18,6 +18,7 @@ import pytest
 
 from unibeam_nb import process, tools
 from unibeam_nb.machine import qemu_arguments, slirp
+from unibeam_nb.machine.marks import new_nonce
 
 GUEST_MAC, GUEST, HOST, NAMESERVER = b"\x52\x54\0\x12\x34\x56", "10.0.2.15", "10.0.2.2", "10.0.2.3"
 SYN, RST, ACK = 2, 4, 16
@@ -117,7 +118,7 @@ def qemu_card(words: tuple[str, ...], place: Path) -> Iterator[Card]:
 def uml_card(place: Path, outgoing: bool = False) -> Iterator[Card]:
     """What User-mode Linux is handed as its network."""
     with (place / "log").open("wb") as log:
-        network = slirp.connect(place, (), GUEST, log, outgoing=outgoing)
+        network = slirp.connect(place, new_nonce(), (), GUEST, log, outgoing=outgoing)
     wire = socket.socket(fileno=network.frames)
     try:
         yield Card(wire.send, wire)

@@ -548,9 +548,24 @@ def test_a_docker_daemon_of_our_own_is_found_again_and_ended_by_clean(place: Sto
     assert str(place.cache) not in Path("/proc/mounts").read_text()
 
 
+def test_a_network_that_hangs_is_ended_with_its_machine(
+    place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """slirp4netns ends by itself when its machine does, unless it hangs before it looks."""
+    image = image_of(place, "uml")
+    (tmp_path / "slirp4netns").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
+    (tmp_path / "slirp4netns").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(MachineError) as caught:
+        boot(place, image, "uml", ANSWERED)
+    assert str(caught.value) == "slirp4netns did not start.\n  Hint: Run it by hand to see why: slirp4netns --version"
+    assert proc.identify(int((tmp_path / "pid").read_text())) is None
+    assert list((place.state / "machines").glob("[!.]*")) == []
+
+
 def test_a_docker_daemon_that_nobody_noted_is_ended_too(place: Store) -> None:
     """Whoever starts one may be killed before it has written down which process it is."""
-    from unibeam_nb.machine import dockerd
+    from unibeam_nb.machine import docker_arguments, dockerd
 
     if not (first := dockerd.engine(place)).own:
         pytest.skip("a docker daemon of the host's own runs here")
@@ -564,6 +579,11 @@ def test_a_docker_daemon_that_nobody_noted_is_ended_too(place: Store) -> None:
     assert dockerd.end(place)
     assert not second.process.alive
     assert not dockerd.end(place), "there is none any more"
+    # Of one that was killed: in the next one's namespace there always is a first process.
+    docker_arguments.pidfile(dockerd.places(place)).write_text("1")
+    third = dockerd.engine(place)
+    assert third.own
+    assert dockerd.end(place)
 
 
 @pytest.mark.parametrize("runner", CONTAINERS)

@@ -30,13 +30,18 @@ KEEP = ('mkdir -p /run/containerd && mount -t tmpfs -o mode=711 containerd /run/
 the processes that lost their parent are waited for."""
 
 
+def pidfile(places: Places) -> Path:
+    """Where a daemon writes its process id."""
+    return places.run / "docker.pid"
+
+
 def daemon(program: Path, places: Places, configuration: Path) -> tuple[str, ...]:
     """A daemon that leaves nothing behind: mounts and processes end with its namespaces, and the host's network is
     neither given a bridge nor a firewall."""
     return ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=SIGKILL",
             "--mount-proc", "sh", "-c", KEEP, "sh",
             str(program), "--config-file", str(configuration), "--data-root", str(places.root),
-            "--exec-root", str(places.run / "exec"), "--pidfile", str(places.run / "docker.pid"),
+            "--exec-root", str(places.run / "exec"), "--pidfile", str(pidfile(places)),
             "--host", places.address, "--bridge=none", "--iptables=false", "--ip6tables=false",
             "--ip-forward=false", "--ip-masq=false", "--log-level", "warn")
 

@@ -28,7 +28,7 @@ from unibeam_nb.progress import checkpoint, note, step
 from unibeam_nb.store import Store, digest, write_atomically
 
 PATIENCE = 30.0
-RECORD = "daemon.json"
+RECORD, TEMPORARY = "daemon.json", "tmp"
 USUAL = Path("/var/run/docker.sock")
 
 
@@ -106,11 +106,15 @@ def _start(store: Store) -> Engine:
         if (ours := running(store)) is not None:
             return ours
         _end_unrecorded(own)
+        # Of one that was killed. Its number is that of its own PID namespace, where another process has it by now.
+        docker_arguments.pidfile(own).unlink(missing_ok=True)
         configuration = home / "daemon-configuration.json"
         configuration.write_text("{}\n")
+        # A daemon that has to be killed writes down what it was at (moby's and containerd's "stacks").
+        temporary = _emptied(home / TEMPORARY)
         with step("Starting a docker daemon"), (home / "daemon.log").open("wb") as log:
             child = process.spawn(docker_arguments.daemon(tools.find("dockerd"), own, configuration), stdout=log,
-                                  cwd=home)
+                                  cwd=home, env={"TMPDIR": str(temporary)})
             children.adopt(child)
             found = proc.identify(child.pid)
             try:
@@ -130,6 +134,12 @@ def _start(store: Store) -> Engine:
                 raise
         note("A docker daemon of unibeam's own was started, since none runs here; 'unibeam clean' ends it.")
     return ours
+
+
+def _emptied(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
+    return path
 
 
 def bridge(store: Store, ours: Engine) -> str:

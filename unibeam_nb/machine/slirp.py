@@ -22,6 +22,7 @@ from unibeam_nb.jsonable import dump, from_json, loads
 from unibeam_nb.machine import children, proc
 from unibeam_nb.machine.proc import ProcessId
 from unibeam_nb.machine.qmp import connect as connect_at
+from unibeam_nb.model import NONCE_VARIABLE
 from unibeam_nb.progress import checkpoint
 
 PROGRAM = "slirp4netns"
@@ -63,17 +64,18 @@ def forward(host: int, guest: int, address: str) -> dict[str, Any]:
         "proto": "tcp", "host_addr": "127.0.0.1", "host_port": host, "guest_addr": address, "guest_port": guest}}
 
 
-def connect(directory: Path, ports: Iterable[tuple[int, int]], address: str, log: IO[bytes], *,
+def connect(directory: Path, nonce: str, ports: Iterable[tuple[int, int]], address: str, log: IO[bytes], *,
             outgoing: bool = False) -> Network:
     """Start the network of the machine in ``directory`` and forward ``ports`` (host, guest); with ``outgoing`` the
     guest may connect to others, too.
 
-    It needs nobody to end it: it does when ``leash`` is closed. Raises PortInUse and MachineError.
+    It needs nobody to end it: it does when ``leash`` is closed. Where it hangs instead, it is found by the machine's
+    ``nonce``. Raises PortInUse and MachineError.
     """
     reading, leash = os.pipe()
     try:
         child = process.spawn((str(tools.find(PROGRAM)), *arguments(reading, outgoing=outgoing)), stdout=log,
-                              cwd=directory, passes=(reading,))
+                              cwd=directory, env={NONCE_VARIABLE: nonce}, passes=(reading,))
     finally:
         os.close(reading)
     try:

@@ -34,7 +34,8 @@ def prepare(seat: Seat) -> Start:
     image, options = seat.image, seat.options
     place = ram_directory(options.mem_mb << 20, (FAST, Path(tempfile.gettempdir()), seat.directory))
     with (seat.directory / OUTPUT).open("wb") as log:
-        network = slirp.connect(seat.directory, seat.forwarded, GUEST_ADDRESS, log, outgoing=seat.outgoing)
+        network = slirp.connect(seat.directory, seat.nonce, seat.forwarded, GUEST_ADDRESS, log,
+                                outgoing=seat.outgoing)
     try:
         console = _input(seat.directory / CONSOLE_INPUT)
         guest = Guest(_initramfs(seat), seat.nonce, options.mem_mb, network.frames, console,
