@@ -23,7 +23,7 @@ from unibeam_nb import process, tools
 from unibeam_nb.errors import CompileError, SourceError, ToolMissing, UnibeamError
 from unibeam_nb.model import MARK_LINE, Release
 from unibeam_nb.progress import StepEvent, listening
-from unibeam_nb.release import release_from_cell, release_from_path
+from unibeam_nb.release import release_from_cell, release_from_path, samepath
 from unibeam_nb.release.beamfile import read_beam
 from unibeam_nb.store import Store, digest_tree
 
@@ -258,6 +258,14 @@ def test_a_program_that_fails_ends_the_node_with_a_readable_reason(how: str, sto
     assert not (tmp_path / "state" / "erl_crash.dump").exists()
 
 
+@pytest.fixture
+def another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, temporary files lie elsewhere, as those of another user do."""
+    if not samepath.possible():
+        pytest.skip("this host allows no mount namespace here")
+    return lambda: monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 @pytest.mark.skipif(tools.locate("elixirc") is None, reason="elixirc is not on this host")
 class TestElixirCells:
     def test_http_answers(self, store: Store, tmp_path: Path) -> None:
@@ -288,6 +296,13 @@ class TestElixirCells:
     def test_two_builds_are_the_same_bytes(self, store: Store, fresh_store: Store) -> None:
         first, second = (release_from_cell(s, "exsame", ELIXIR_HELLO) for s in (store, fresh_store))
         assert first.sha256 == second.sha256
+
+    def test_what_asks_for_its_path_is_the_same_bytes_for_another_user(
+            self, store: Store, fresh_store: Store, another_user: Callable[[], None]) -> None:
+        text = "defmodule Asking do\n  def start, do: IO.puts(__ENV__.file)\nend\n"
+        first = release_from_cell(store, "asking", text)
+        another_user()
+        assert release_from_cell(fresh_store, "asking", text).sha256 == first.sha256
 
 
 def generate(tool: str, arguments: list[str], where: Path) -> None:
@@ -322,12 +337,15 @@ class TestRebar3:
         with running(release, tmp_path / "state") as run:
             run.wait_for(lambda: "app" in run.marks())
 
-    def test_two_builds_from_different_directories_are_the_same_bytes(self, store: Store, fresh_store: Store,
-                                                                      tmp_path: Path) -> None:
+    def test_two_builds_by_different_users_are_the_same_bytes(self, store: Store, fresh_store: Store, tmp_path: Path,
+                                                              another_user: Callable[[], None]) -> None:
         generate("rebar3", ["new", "release", "same"], tmp_path)
+        edit(tmp_path / "same" / "apps" / "same" / "src" / "same_app.erl", "    same_sup:start_link().",
+             "    io:put_chars(?FILE),\n    same_sup:start_link().")
         (tmp_path / "elsewhere").mkdir()
         shutil.copytree(tmp_path / "same", tmp_path / "elsewhere" / "same")
         first = release_from_path(store, "same", tmp_path / "same")
+        another_user()
         second = release_from_path(fresh_store, "same", tmp_path / "elsewhere" / "same")
         assert first.sha256 == second.sha256
 
@@ -411,12 +429,14 @@ class TestMix:
             assert "word runtime consolidated true" in run.text()
             assert len(re.findall(rf"@unibeam {run.nonce} beam", run.text())) == 1
 
-    def test_two_builds_from_different_directories_are_the_same_bytes(self, store: Store, fresh_store: Store,
-                                                                      tmp_path: Path) -> None:
+    def test_two_builds_by_different_users_are_the_same_bytes(self, store: Store, fresh_store: Store, tmp_path: Path,
+                                                              another_user: Callable[[], None]) -> None:
         generate("mix", ["new", "--sup", "twin"], tmp_path)
+        edit(tmp_path / "twin" / "lib" / "twin.ex", "    :world", "    __ENV__.file")
         (tmp_path / "elsewhere").mkdir()
         shutil.copytree(tmp_path / "twin", tmp_path / "elsewhere" / "twin")
         first = release_from_path(store, "twin", tmp_path / "twin")
+        another_user()
         second = release_from_path(fresh_store, "twin", tmp_path / "elsewhere" / "twin")
         assert first.sha256 == second.sha256
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from unibeam_nb import process, tools
 from unibeam_nb.errors import CompileError, UnibeamError
 from unibeam_nb.progress import note, step
+from unibeam_nb.release import samepath
 from unibeam_nb.release.beamfile import Beam, read_beam
 from unibeam_nb.release.cell import Unit
 from unibeam_nb.release.otp import Otp
@@ -40,7 +41,7 @@ def compile_units(units: Sequence[Unit], language: str, work: Path, shown: str) 
     else:
         argv = [tools.find("elixirc"), "--no-docs", "--no-debug-info", "-o", out, *names]
     with step(f"Compiling {shown}"):
-        done = process.run(argv, cwd=work, env=DETERMINISTIC, check=False, timeout=300)
+        done = samepath.run(argv, work, cwd=work, env=DETERMINISTIC, timeout=300)
     lines = tidy((done.stdout + done.stderr).splitlines(), work)
     if done.code != 0:
         raise CompileError(f"{shown} does not compile.", "The line numbers are those of your source.",

@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from unibeam_nb import process, tools
-from unibeam_nb.errors import CompileError, ProgramFailed, SourceError
+from unibeam_nb import tools
+from unibeam_nb.errors import CompileError, SourceError
 from unibeam_nb.progress import step
-from unibeam_nb.release import adopt, assemble, compiler
+from unibeam_nb.release import adopt, assemble, compiler, samepath
 from unibeam_nb.release.manifest import Made
 from unibeam_nb.release.otp import App, Otp, app_dirs, closure, host_otp, read_app
 from unibeam_nb.release.workplace import build_directory
@@ -48,25 +48,26 @@ def _copy(project: Path, target: Path) -> None:
         link.symlink_to(place)
 
 
-def _run(tool: str, arguments: list[str], work: Path, name: str, env: Mapping[str, str], title: str) -> None:
+def _run(tool: str, arguments: list[str], project: Path, work: Path, env: Mapping[str, str], title: str) -> None:
+    """Run a build tool in ``work``, the copy of ``project``."""
     path = tools.find(tool)
     with step(title):
-        try:
-            process.run([path, *arguments], cwd=work, env={**compiler.DETERMINISTIC, **env}, timeout=1200)
-        except ProgramFailed as error:
-            raise _explain(tool, name, work, error) from error
+        done = samepath.run([path, *arguments], work.parent, cwd=work, env={**compiler.DETERMINISTIC, **env},
+                            timeout=1200, needs=(project, *(work / "_checkouts").glob("*")))
+        if done.code != 0:
+            raise _explain(tool, project.name, work, done.stdout + done.stderr)
 
 
-def _explain(tool: str, name: str, work: Path, error: ProgramFailed) -> SourceError:
-    lines = [line for line in compiler.tidy(error.output.splitlines(), work)
+def _explain(tool: str, name: str, work: Path, output: str) -> SourceError:
+    lines = [line for line in compiler.tidy(output.splitlines(), work)
              if not line.startswith(("===> Verifying", "===> Analyzing", "===> Fetching rebar3", "*WARNING*"))]
     shown = lines[-compiler.MAX_LINES:]
     if re.search(r"deps\.get|Unchecked dependencies|Could not find Hex|Package not found|Failed to fetch",
-                 error.output):
+                 output):
         get = "mix deps.get" if tool == "mix" else "rebar3 get-deps"
         return SourceError(f"{name} has dependencies that are not fetched.", f"Run '{get}' in the project first.",
                            shown)
-    if re.search(r"\.(?:erl|ex|exs|hrl):\d+|Compiling .* failed|CompileError|SyntaxError", error.output):
+    if re.search(r"\.(?:erl|ex|exs|hrl):\d+|Compiling .* failed|CompileError|SyntaxError", output):
         return CompileError(f"{name} does not compile.", "The lines are those of your files.", shown)
     return SourceError(f"{tool} could not make a release of {name}.", "Its last lines say why.", shown)
 
@@ -79,7 +80,7 @@ def build_mix(store: Store, key: str, project: Path, tree: Path, ports: tuple[in
         work, out = scratch / project.name, scratch / "made"
         _copy(project, work)
         shutil.rmtree(work / "_build", ignore_errors=True)
-        _run("mix", ["release", "--path", str(out), "--overwrite"], work, project.name,
+        _run("mix", ["release", "--path", str(out), "--overwrite"], project, work,
              {"MIX_ENV": "prod", "MIX_QUIET": "1"}, f"mix release of {project.name}")
         with step("Assembling the release"):
             return adopt.adopt(store, out, tree, ports=ports, applications=applications, flags=flags)
@@ -94,10 +95,10 @@ def build_rebar3(store: Store, key: str, project: Path, tree: Path, ports: tuple
         _copy(project, work)
         env = {"REBAR_COLOR": "none", "TERM": "dumb"}
         if not has_relx(project):
-            _run("rebar3", ["as", "prod", "compile"], work, project.name, env, f"Compiling {project.name}")
+            _run("rebar3", ["as", "prod", "compile"], project, work, env, f"Compiling {project.name}")
             return _assemble(store, work, project.name, tree, ports, applications, flags)
-        _run("rebar3", ["as", "prod", "release", "--dev-mode", "false", "--include-erts", "false"], work,
-             project.name, env, f"rebar3 release of {project.name}")
+        _run("rebar3", ["as", "prod", "release", "--dev-mode", "false", "--include-erts", "false"], project, work,
+             env, f"rebar3 release of {project.name}")
         made = sorted(path for path in (work / "_build" / "prod" / "rel").iterdir() if path.is_dir())
         if len(made) != 1:
             raise SourceError(f"{project.name} makes {len(made)} releases.",

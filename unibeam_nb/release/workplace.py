@@ -1,8 +1,8 @@
 """The directory in which a source is built: the same path for the same inputs.
 
-Compilers leave the path of a file in what they make where a program asks for it (``__FILE__``, ``?FILE``,
-and every call of Elixir's Logger). A path that depends on the inputs only keeps two builds the same, from
-whatever directory and into whatever store.
+Compilers leave the path of a file in what they make where a program asks for it. :mod:`~unibeam_nb.release.samepath`
+makes that one path for everybody; where a host forbids it, a path that depends on the inputs only still keeps two
+builds of one user the same, from whatever directory and into whatever store.
 """
 
 from __future__ import annotations
