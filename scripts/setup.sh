@@ -14,23 +14,43 @@ stop() { printf 'setup: %s\n  Hint: %s\n' "$1" "$2" >&2; exit 1; }
 
 wanted=$(sed -e 's/#.*//' -e 's/[[:space:]].*//' -e '/^$/d' scripts/packages.txt)
 
+# Those of some packages that apt knows.
+known_of() {
+    # shellcheck disable=SC2046,SC2086,SC2116 # lists, here and below
+    there=" $(echo $(apt-cache madison $1 2>/dev/null | sed 's/|.*//')) "
+    for package in $1; do
+        case "$there" in *" $package "*) printf '%s ' "$package" ;; esac
+    done
+}
+
 install_packages() {
     missing=
     for package in $wanted; do
         status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
         [ "$status" = "install ok installed" ] || missing="$missing $package"
     done
-    [ -n "$missing" ] || return 0
-    say "Installing system packages:$missing"
+    known=$(known_of "$missing")
+    # What apt's lists, where it has any, do not know was left out before.
+    [ -n "$known" ] || { [ -n "$missing" ] && [ -z "$(known_of apt)" ]; } || return 0
     as_root=
     if [ "$(id -u)" -ne 0 ]; then
         as_root="sudo"
-        command -v sudo >/dev/null 2>&1 || stop "These packages are missing and there is neither root nor sudo:$missing." \
-            "Ask an administrator to run: apt-get install --no-install-recommends$missing; or run 'scripts/setup.sh --no-apt' for the Python side only."
+        command -v sudo >/dev/null 2>&1 || stop "These packages are missing and there is neither root nor sudo: $(echo ${known:-$missing})." \
+            "Ask an administrator to run: apt-get install --no-install-recommends $(echo ${known:-$missing}); or run 'scripts/setup.sh --no-apt' for the Python side only."
     fi
     $as_root apt-get update -qq || stop "apt-get update failed." "Check the network and the lines of /etc/apt/sources.list, then run this again."
+    # Releases differ in what they have, and one program less keeps nobody from the others.
+    known=$(known_of "$missing")
+    for package in $missing; do
+        case " $known" in *" $package "*) continue ;; esac
+        [ "$package" != erlang-base ] || stop "apt knows no package erlang-base, without which nothing can be built." \
+            "Add the distribution's main archive (on Ubuntu universe too) to the lines of /etc/apt/sources.list, then run this again."
+        say "Not in this distribution, and left out: $(sed -n "s/^\($package\)  *\(.*\)/\1 (\2)/p" scripts/packages.txt)."
+    done
+    [ -n "$known" ] || return 0
+    say "Installing system packages: $known"
     # shellcheck disable=SC2086 # the list is meant to be split
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$log" 2>&1 || {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $known >"$log" 2>&1 || {
         tail -n 15 "$log" >&2
         stop "apt-get install failed." "The lines above say why; the whole log is $log."
     }

@@ -1,6 +1,6 @@
 """Holds under fire: `make torture`, or one section of it. RELIABILITY.md has the figures of the last whole run.
 
-    scripts/torture.py [SECTION ...] [--seed N] [--count N] [--only K]
+    scripts/torture.py [SECTION ...] [--seed N] [--count N] [--only K] [--releases NAMES]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="how many cases of each section (default: as RELIABILITY.md has it)")
     parser.add_argument("--only", type=int, nargs="+", metavar="K", default=[],
                         help="repeat these cases of the one section named")
+    parser.add_argument("--releases", metavar="NAME,...", default="", help="of Debian, for the section hosts")
     given = parser.parse_args()
     if unknown := [name for name in given.sections if name not in SECTIONS]:
         parser.error(f"there is no section {unknown[0]}")
@@ -32,9 +33,11 @@ def main() -> int:
         parser.error("--only repeats a case of one section: name it")
     wanted, failed = given.sections or list(SECTIONS), []
     if len(wanted) == 1:
-        failed = [name for name in wanted if not played(name, Options(given.seed, given.count, tuple(given.only)))]
+        options = Options(given.seed, given.count, tuple(given.only), tuple(filter(None, given.releases.split(","))))
+        failed = [name for name in wanted if not played(name, options)]
     else:
-        words = ["--seed", str(given.seed), *(["--count", str(given.count)] if given.count else [])]
+        words = ["--seed", str(given.seed), *(["--count", str(given.count)] if given.count else []),
+                 *(["--releases", given.releases] if given.releases else [])]
         for stage in STAGES:
             lines = [[name for name in line if name in wanted] for line in stage]
             with ThreadPoolExecutor(len(lines)) as pool:

@@ -19,6 +19,7 @@ from unibeam_nb.errors import ToolMissing
 class Tool:
     """One program: the Debian and Ubuntu packages it comes from, what it is for, how it tells its version.
 
+    A package whose name ends in ``?`` is in some releases of the distribution only, and wanted where it is.
     ``says`` is the word before its version, for programs that tell others' versions first.
     ``elsewhere`` says where it is to be had when it comes from no package.
     """
@@ -47,7 +48,7 @@ TOOLS: dict[str, Tool] = {tool.command: tool for tool in (
          elsewhere="see https://github.com/firecracker-microvm/firecracker/releases"),
     Tool("ip", ("iproute2",), "the network of linux images on Firecracker", ("-V",)),
     Tool("podman", ("podman",), "running oci images as people ship them"),
-    Tool("docker", ("docker.io",), "running oci images as people ship them"),
+    Tool("docker", ("docker.io", "docker-cli?"), "running oci images as people ship them"),
     Tool("dockerd", ("docker.io",), "running oci images as people ship them"),
     Tool("crun", ("crun",), "running oci images with the runtime alone"),
     Tool("runc", ("runc",), "running oci images with the runtime alone"),
@@ -87,10 +88,22 @@ _EXTRA_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 def install_command(*commands: str) -> str:
     """The exact command that installs ``commands`` on Debian or Ubuntu."""
-    packages = dict.fromkeys(p for c in commands for p in (TOOLS[c].packages if c in TOOLS else (c,)))
+    named = dict.fromkeys(p for c in commands for p in (TOOLS[c].packages if c in TOOLS else (c,)))
+    packages = [name.rstrip("?") for name in named if not name.endswith("?") or offered(name.rstrip("?"))]
     sudo = "" if os.geteuid() == 0 else "sudo "
     install = [f"{sudo}apt-get install --no-install-recommends {' '.join(packages)}"] if packages else []
     return "; ".join((*install, *(TOOLS[c].elsewhere for c in commands if c in TOOLS and TOOLS[c].elsewhere)))
+
+
+def offered(package: str) -> bool:
+    """Whether the lists of this host's apt have a package."""
+    apt = locate("apt-cache")
+    return apt is not None and _offers(apt, package)
+
+
+@lru_cache(maxsize=8)
+def _offers(apt: Path, package: str) -> bool:
+    return bool(process.run([apt, "madison", package], timeout=60, check=False).stdout.strip())
 
 
 def locate(command: str) -> Path | None:

@@ -29,12 +29,13 @@ SHARED = ("kernels", "sources", "erts", "erts-sources", "apt", "bases")
 
 @dataclass(frozen=True)
 class Options:
-    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), and the numbers
-    of the cases to repeat (none: all)."""
+    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), the numbers
+    of the cases to repeat (none: all), and releases of Debian (none: its usual ones)."""
 
     seed: int = SEED
     count: int | None = None
     only: tuple[int, ...] = ()
+    releases: tuple[str, ...] = ()
 
 
 class Section(Protocol):
@@ -51,11 +52,12 @@ SECTIONS: dict[str, str] = {
     "load": "500 machines one after another, 32 at once, and a guest that prints 1 GB: nothing grows",
     "reproducible": "every artefact made twice, in worlds that have nothing but the sources in common: the same bytes",
     "compatibility": "the tests that need it, with every version of everything that this host has",
+    "hosts": "the same tests on other releases of Debian, each in a root of its own",
 }
 """Every section: its module's name here, and what it shows."""
 
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("load",),), (("faults",),), (("compatibility",), ("reproducible", "security", "input")))
+    (("load",),), (("faults",),), (("compatibility", "hosts"), ("reproducible", "security", "input")))
 """The order in which they are run, one stage after another. Those of one stage run beside each other, each in a line:
 none of them measures, and one leaves a processor idle while others do not. `load` wants a quiet host, and `faults`
 looks for whatever else is there."""

@@ -9,6 +9,7 @@ another version, is listed as not tried, with the reason.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -64,7 +65,18 @@ PACKAGES = (
 )
 """Python packages of the front ends, and what needs them."""
 
+USES = (
+    ("lean emulator", ("tests/integration/test_lean.py",)),
+    ("copies", ("tests/integration/test_resume.py",)),
+    ("talk", ("tests/integration/test_talk.py",)),
+    ("shaking", ("tests/integration/test_shake.py",)),
+)
+"""What is close to the innards of one version of Erlang, Elixir or QEMU, and its tests."""
+
 HERE = Path(sys.executable)
+
+RESULT = ROOT / "out" / "compatibility.json"
+"""The rows that there are, for who reads them instead of the page."""
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
@@ -156,6 +168,11 @@ def kernels() -> Iterator[Row]:
         yield name, ", ".join(found) or "as the tests fetch it", shown((test,)), str(outcome_of((test,)))
 
 
+def uses() -> Iterator[Row]:
+    for name, tests in USES:
+        yield name, "", shown(tests), str(outcome_of(tests))
+
+
 def packages() -> Iterator[Row]:
     for name, tests in PACKAGES:
         try:
@@ -226,9 +243,11 @@ def run(options: Options) -> bool:
     rows: list[Row] = []
     with for_tests() as store:
         os.environ["UNIBEAM_TEST_STORE"] = store
-        for group in (languages, programs, kernels, packages, pythons):
+        for group in (languages, programs, kernels, uses, packages, pythons):
             for row in group():
                 rows.append(row)
+                RESULT.parent.mkdir(exist_ok=True)
+                RESULT.write_text(json.dumps(rows))
                 print("    " + " | ".join(filter(None, row)), flush=True)
     report(rows)
     return not any("failed" in row[3] for row in rows)

@@ -57,6 +57,15 @@ def test_programs_that_are_missing_together_are_installed_together(bin_directory
     assert found.install == f"{SUDO}apt-get install --no-install-recommends apt kmod"
 
 
+@pytest.mark.parametrize(("lists", "packages"), [("", "docker.io"),
+                                                 (" docker-cli | 26.1.5 | main", "docker.io docker-cli")])
+def test_a_package_of_some_releases_is_installed_where_there_is_one(bin_directory: Path, lists: str,
+                                                                    packages: str) -> None:
+    place(bin_directory, "apt-cache", f"echo '{lists}'")
+    assert of_programs("docker", ("docker",)).install == (
+        f"{SUDO}apt-get install --no-install-recommends {packages}")
+
+
 def test_a_program_that_works_tells_its_version(bin_directory: Path) -> None:
     place(bin_directory, "crun", "echo crun version 1.8.1")
     assert of_programs("crun", ("crun",)) == Capability("crun", "works", "crun 1.8.1")

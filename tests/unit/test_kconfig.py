@@ -6,7 +6,7 @@ import pytest
 
 from unibeam_nb.errors import ImageError, UsageError
 from unibeam_nb.image import tiny
-from unibeam_nb.image.kconfig import OFF, Setting, declared, parse, refuse_lost, refuse_unknown
+from unibeam_nb.image.kconfig import OFF, Setting, declared, fitting, parse, refuse_lost, refuse_unknown
 
 FRAGMENTS = sorted(path.stem for path in tiny.FRAGMENTS.glob("*.config"))
 
@@ -61,6 +61,19 @@ def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
 
 def test_switching_off_what_does_not_exist_is_no_mistake() -> None:
     refuse_unknown(parse("# CONFIG_SLUB_TINY is not set"), frozenset({"SLUB"}), "6.1")
+
+
+@pytest.mark.parametrize(("version", "there"), [("6.1", True), ("6.1.176", True), ("5.15", True), ("6.2", False),
+                                                ("6.12", False), ("7.0-rc1", False)])
+def test_an_option_is_left_to_the_kernels_that_have_it(version: str, there: bool) -> None:
+    settings = parse("# Until Linux 6.1.\nCONFIG_OLD=y\n\nCONFIG_NET=y\n")
+    assert [setting.name for setting in fitting(settings, version)] == (["OLD"] if there else []) + ["NET"]
+
+
+def test_the_choices_that_newer_kernels_took_away_are_not_asked_of_them() -> None:
+    names = {version: {setting.name for setting in fitting(tiny.settings_of("boot", ()), version)}
+             for version in ("6.1", "6.12")}
+    assert names["6.1"] - names["6.12"] == {"RANDOM_TRUST_CPU", "RANDOM_TRUST_BOOTLOADER"}
 
 
 @pytest.mark.parametrize(("asked", "final", "became"), [

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +188,23 @@ def test_a_zombie_does_not_count_as_running() -> None:
         assert time.monotonic() < ends
     assert proc.identify(child.pid) is None
     child.wait()
+
+
+def test_a_process_whose_main_thread_has_ended_runs_until_its_last_thread_ends() -> None:
+    ends_its_main_thread = ("import ctypes, threading\n"
+                            "libc = ctypes.CDLL(None)\n"
+                            "threading.Thread(target=libc.sleep, args=(60,)).start()\n"
+                            "libc.syscall(60, 0)")  # exit(2) of x86-64, which ends the calling thread alone
+    child = process.spawn([sys.executable, "-c", ends_its_main_thread])
+    try:
+        ends = time.monotonic() + 20
+        while Path(f"/proc/{child.pid}/stat").read_text().split()[2] != "Z":
+            assert time.monotonic() < ends
+        assert running(child).alive
+    finally:
+        child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert proc.identify(child.pid) is None
 
 
 def test_descendants_are_found_at_any_depth() -> None:

@@ -58,6 +58,7 @@ def configure(tree: Path, settings: Sequence[Setting], version: str) -> str:
 
     Raises UsageError for an option the kernel does not have, ImageError for one that it does not keep.
     """
+    settings = kconfig.fitting(settings, version)
     texts = (path.read_text(errors="replace") for path in tree.rglob("Kconfig*") if path.is_file())
     kconfig.refuse_unknown(settings, kconfig.declared(texts), version)
     with step("Configuring the kernel"):

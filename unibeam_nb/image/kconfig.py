@@ -19,6 +19,7 @@ OFF = "n"
 
 _ON = re.compile(r"CONFIG_([A-Z0-9_a-z]+)=(\S.*)")
 _NOT_SET = re.compile(r"# CONFIG_([A-Z0-9_a-z]+) is not set")
+_UNTIL = re.compile(r"[Uu]ntil Linux (\d+)\.(\d+)")
 _DECLARED = re.compile(r"^\s*(?:menu)?config[ \t]+([A-Z0-9_a-z]+)\s*$", re.MULTILINE)
 
 
@@ -52,6 +53,14 @@ def parse(text: str, where: str = "the fragment") -> tuple[Setting, ...]:
         else:
             reason = []
     return tuple(settings)
+
+
+def fitting(settings: Iterable[Setting], version: str) -> tuple[Setting, ...]:
+    """The settings that are meant for Linux ``version`` (``6.12``): those whose reason does not say that the option was
+    there until an earlier one (``until Linux 6.1``)."""
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return tuple(setting for setting in settings
+                 if (last := _UNTIL.search(setting.reason)) is None or number <= (int(last[1]), int(last[2])))
 
 
 def _setting(line: str) -> tuple[str, str] | None:

@@ -58,9 +58,14 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
+def _runs(fields: list[str]) -> bool:
+    """Whether they are of a process that has not ended: its main thread may have, a while before the others."""
+    return bool(fields) and (fields[0] not in "ZXx" or int(fields[17]) > 1)
+
+
 def _ticks(pid: int) -> int | None:
     fields = _stat(pid)
-    return int(fields[19]) if fields and fields[0] not in "ZXx" else None
+    return int(fields[19]) if _runs(fields) else None
 
 
 def descendants(parent: ProcessId) -> list[ProcessId]:
@@ -74,7 +79,7 @@ def descendants(parent: ProcessId) -> list[ProcessId]:
     children: dict[int, list[ProcessId]] = {}
     for entry in PROC.iterdir():
         # Parent and start time come from one reading, so that a pid that changes hands meanwhile is not mistaken.
-        if entry.name.isdecimal() and (fields := _stat(int(entry.name))) and fields[0] not in "ZXx":
+        if entry.name.isdecimal() and _runs(fields := _stat(int(entry.name))):
             children.setdefault(int(fields[1]), []).append(ProcessId(int(entry.name), int(fields[19]), parent.host))
     found: list[ProcessId] = []
     queue = [parent.pid]
