@@ -66,7 +66,7 @@ def test_switching_off_what_does_not_exist_is_no_mistake() -> None:
 @pytest.mark.parametrize(("version", "there"), [("6.1", True), ("6.1.176", True), ("5.15", True), ("6.2", False),
                                                 ("6.12", False), ("7.0-rc1", False)])
 def test_an_option_is_left_to_the_kernels_that_have_it(version: str, there: bool) -> None:
-    settings = parse("# Until Linux 6.1.\nCONFIG_OLD=y\n\nCONFIG_NET=y\n")
+    settings = parse("# Linux <= 6.1: old.\nCONFIG_OLD=y\n\nCONFIG_NET=y\n")
     assert [setting.name for setting in fitting(settings, version)] == (["OLD"] if there else []) + ["NET"]
 
 

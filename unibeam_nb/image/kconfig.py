@@ -19,7 +19,7 @@ OFF = "n"
 
 _ON = re.compile(r"CONFIG_([A-Z0-9_a-z]+)=(\S.*)")
 _NOT_SET = re.compile(r"# CONFIG_([A-Z0-9_a-z]+) is not set")
-_UNTIL = re.compile(r"[Uu]ntil Linux (\d+)\.(\d+)")
+_UNTIL = re.compile(r"Linux <= (\d+)\.(\d+): ")
 _DECLARED = re.compile(r"^\s*(?:menu)?config[ \t]+([A-Z0-9_a-z]+)\s*$", re.MULTILINE)
 
 
@@ -56,11 +56,11 @@ def parse(text: str, where: str = "the fragment") -> tuple[Setting, ...]:
 
 
 def fitting(settings: Iterable[Setting], version: str) -> tuple[Setting, ...]:
-    """The settings that are meant for Linux ``version`` (``6.12``): those whose reason does not say that the option was
-    there until an earlier one (``until Linux 6.1``)."""
+    """The settings that are meant for Linux ``version`` (``6.12``): those whose reason does not begin with an earlier
+    one as the last that has the option (``Linux <= 6.1: ``)."""
     number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     return tuple(setting for setting in settings
-                 if (last := _UNTIL.search(setting.reason)) is None or number <= (int(last[1]), int(last[2])))
+                 if (last := _UNTIL.match(setting.reason)) is None or number <= (int(last[1]), int(last[2])))
 
 
 def _setting(line: str) -> tuple[str, str] | None:
