@@ -66,6 +66,7 @@ PACKAGES = (
 """Python packages of the front ends, and what needs them."""
 
 USES = (
+    ("quickstart", ("tests/notebooks/test_quickstart.py",)),
     ("lean emulator", ("tests/integration/test_lean.py",)),
     ("copies", ("tests/integration/test_resume.py",)),
     ("talk", ("tests/integration/test_talk.py",)),
@@ -243,7 +244,7 @@ def run(options: Options) -> bool:
     rows: list[Row] = []
     with for_tests() as store:
         os.environ["UNIBEAM_TEST_STORE"] = store
-        for group in (languages, programs, kernels, uses, packages, pythons):
+        for group in (languages, programs, kernels, uses, pythons, packages):
             for row in group():
                 rows.append(row)
                 RESULT.parent.mkdir(exist_ok=True)

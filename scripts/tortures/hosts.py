@@ -64,12 +64,9 @@ WORK = f"""
 cd /{CLONE}
 update-ca-certificates >/dev/null 2>&1
 scripts/setup.sh && scripts/setup.sh --browser || exit 2
-UNIBEAM_HOME={STORE}/demo .venv/bin/python scripts/demo.py || exit 3
 UNIBEAM_TEST_STORE={STORE} .venv/bin/python -u scripts/torture.py compatibility
 """
-"""What is done in a root. Its exit status: 2 where it cannot be set up, 3 where the quickstart does not run."""
-
-BROKEN = {2: "`scripts/setup.sh` failed", 3: "`make demo` failed"}
+"""What is done in a root. Its exit status is 2 where it cannot be set up."""
 
 
 def run(options: Options) -> bool:
@@ -120,8 +117,8 @@ def tried(release: str, root: Path, scratch: Path) -> bool:
             last = line.strip() or last
             print(f"    {release}: {line.rstrip()}", flush=True)
     rows = json.loads(result.read_text()) if result.is_file() else []
-    if child.returncode in BROKEN:
-        rows.insert(0, (BROKEN[child.returncode], "", "", f"**failed** ({last})"))
+    if child.returncode and not rows:
+        rows = [("`scripts/setup.sh`", "", "", f"**failed** ({last})")]
     about = {"name": title(root), "rows": rows}
     (PLACE / f"{release}.json").write_text(json.dumps(about, indent=1))
     return child.returncode == 0
@@ -167,7 +164,7 @@ def report() -> None:
                       for rows in tried_out.values() for row in rows if row[0] not in things})
     write_section("Other hosts", "\n\n".join([
         "The same tests with the programs and libraries of other releases of Debian, each in a root of its own in "
-        "which this is set up as README.md says and `make demo` runs first (`make torture ARGS=\"hosts --releases "
+        "which this is set up as README.md says (`make torture ARGS=\"hosts --releases "
         f"trixie,forky\"`). Kernel and processor are the host's own (Linux {os.uname().release.partition('-')[0]}, "
         f"{title(Path('/'))}), and there is no init system.",
         table(("what", "tests", *columns), lines),

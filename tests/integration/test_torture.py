@@ -1,11 +1,15 @@
-"""A slice of `make torture`: some interruptions, and a machine that prints more than is kept of it."""
+"""A slice of `make torture`: some interruptions, a machine that prints more than is kept of it, and a root that is
+entered and left."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
+import tarfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +18,7 @@ from types import ModuleType
 import pytest
 
 from unibeam_nb.errors import MachineError
+from unibeam_nb.image.base import base_root
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import ring
 
@@ -91,3 +96,50 @@ def test_copies_of_a_machine_are_all_up_or_refused_with_the_number_that_would_fi
         assert [machine.id for machine in lab.ps() if machine.alive and machine.name.startswith("flood")] == [first.id]
     finally:
         first.stop()
+
+
+ENTER = """
+import os, subprocess, sys
+from pathlib import Path
+from tortures.hosts import entered, environment
+
+root, scratch, script = sys.argv[1:]
+subprocess.run(entered(Path(root), Path(scratch), ["sh", "-c", script]), env=environment(os.environ), check=True)
+"""
+
+ENTERED = "echo $$ $HOME $(ls -d /proc/[0-9]* | wc -l) $(ls /.machine | wc -l) > /tmp/seen; sleep 86399 & wait"
+"""Says which process it is, its home, how many processes there are, and how much of the machine it came from."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter the root of another release")
+def test_a_root_is_entered_and_left_with_whoever_entered_it(lab: Lab, tmp_path: Path) -> None:
+    root, scratch = tmp_path / "root", tmp_path / "scratch"
+    with tarfile.open(base_root(lab.store).layer) as layer:
+        layer.extractall(root, filter="fully_trusted")
+    scratch.mkdir()
+    for name in ("proc", "sys", "dev", "run", "tmp", "opt"):
+        (root / name).mkdir(exist_ok=True)
+    child = subprocess.Popen([sys.executable, "-c", ENTER, root, scratch, ENTERED],
+                             env=os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"})
+    try:
+        ends = time.monotonic() + 60
+        while not sleepers():
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        number, home, processes, machine = (scratch / "seen").read_text().split()
+        assert (number, home, machine) == ("1", "/root", "0")
+        assert int(processes) <= 4
+        assert str(root) not in Path("/proc/self/mounts").read_text()
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        while sleepers():
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def sleepers() -> list[str]:
+    found = subprocess.run(["pgrep", "-fx", "sleep 86399"], capture_output=True, text=True, check=False)
+    return found.stdout.split()
