@@ -50,8 +50,8 @@ def driver(folder: Path = GUEST, guided: bool = False) -> Path:
         process.run(["objcopy", "--redefine-sym", "main=init_main", *shown, made], timeout=60)
         objects.append(made)
     wrapped = {first or second for first, second in WRAPPED.findall(DRIVER.read_text(encoding="utf-8"))} - {"", "name"}
-    process.run([compiler, *FLAGS, *linked, f"-I{folder}", *(f"-Wl,--wrap={name}" for name in sorted(wrapped)), DRIVER, *objects,
-                 "-o", place / "driver"], timeout=120)
+    process.run([compiler, *FLAGS, *linked, f"-I{folder}", *(f"-Wl,--wrap={name}" for name in sorted(wrapped)), DRIVER,
+                 *objects, "-o", place / "driver"], timeout=120)
     return place / "driver"
 
 
