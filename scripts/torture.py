@@ -1,6 +1,6 @@
 """Holds under fire: `make torture`, or one section of it. RELIABILITY.md has the figures of the last whole run.
 
-    scripts/torture.py [SECTION ...] [--seed N] [--count N] [--only K] [--releases NAMES]
+    scripts/torture.py [SECTION ...] [--seed N] [--count N] [--only K] [--seconds N] [--releases NAMES]
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tortures import SECTIONS, SEED, STAGES, Options, section
 
+from unibeam_nb.errors import UnibeamError
+
 
 def main() -> int:
     """Run the sections that were asked for, all unless told otherwise; 1 where one did not hold."""
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="how many cases of each section (default: as RELIABILITY.md has it)")
     parser.add_argument("--only", type=int, nargs="+", metavar="K", default=[],
                         help="repeat these cases of the one section named")
+    parser.add_argument("--seconds", type=float, help="of processor time for each case of a section that goes by time")
     parser.add_argument("--releases", metavar="NAME,...", default="", help="of Debian, for the section hosts")
     given = parser.parse_args()
     if unknown := [name for name in given.sections if name not in SECTIONS]:
@@ -32,11 +35,13 @@ def main() -> int:
     if given.only and len(given.sections) != 1:
         parser.error("--only repeats a case of one section: name it")
     wanted, failed = given.sections or list(SECTIONS), []
+    options = Options(given.seed, given.count, tuple(given.only), given.seconds,
+                      tuple(filter(None, given.releases.split(","))))
     if len(wanted) == 1:
-        options = Options(given.seed, given.count, tuple(given.only), tuple(filter(None, given.releases.split(","))))
         failed = [name for name in wanted if not played(name, options)]
     else:
         words = ["--seed", str(given.seed), *(["--count", str(given.count)] if given.count else []),
+                 *(["--seconds", str(given.seconds)] if given.seconds else []),
                  *(["--releases", given.releases] if given.releases else [])]
         for stage in STAGES:
             lines = [[name for name in line if name in wanted] for line in stage]
@@ -50,7 +55,11 @@ def played(name: str, options: Options) -> bool:
     """Run one section here; whether it held."""
     print(f"==> {name}: {SECTIONS[name]} (seed {options.seed})", flush=True)
     began = time.monotonic()
-    held = section(name).run(options)
+    try:
+        held = section(name).run(options)
+    except UnibeamError as error:
+        print(error, flush=True)
+        held = False
     print(f"    {time.monotonic() - began:.0f} s", flush=True)
     return held
 

@@ -29,12 +29,14 @@ SHARED = ("kernels", "sources", "erts", "erts-sources", "apt", "bases")
 
 @dataclass(frozen=True)
 class Options:
-    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), the numbers
-    of the cases to repeat (none: all), and releases of Debian (none: its usual ones)."""
+    """What a section is asked for: its ``seed``, how many cases of its kind (None: its usual number), the numbers of
+    the cases to repeat (none: all), how many ``seconds`` each takes where that is to be chosen (None: as usual), and
+    releases of Debian (none: the usual ones)."""
 
     seed: int = SEED
     count: int | None = None
     only: tuple[int, ...] = ()
+    seconds: float | None = None
     releases: tuple[str, ...] = ()
 
 
@@ -48,6 +50,7 @@ class Section(Protocol):
 SECTIONS: dict[str, str] = {
     "faults": "200 seeded interruptions of builds, boots, experiments and notebooks: nothing lost, nothing left",
     "input": "1,050,000 hostile inputs for every reader: own errors only, a second and 256 MB at most",
+    "guided": "hostile input again, guided by what it makes the readers execute (needs the extra 'fuzz')",
     "security": "every defence of docs/security.md taken away in turn: the test that shows it fails",
     "load": "500 machines one after another, 32 at once, and a guest that prints 1 GB: nothing grows",
     "reproducible": "every artefact made twice, in worlds that have nothing but the sources in common: the same bytes",
@@ -57,7 +60,7 @@ SECTIONS: dict[str, str] = {
 """Every section: its module's name here, and what it shows."""
 
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("load",),), (("faults",),), (("compatibility", "hosts"), ("reproducible", "security", "input")))
+    (("load",),), (("faults",),), (("compatibility", "hosts"), ("reproducible", "security", "input", "guided")))
 """The order in which they are run, one stage after another. Those of one stage run beside each other, each in a line:
 none of them measures, and one leaves a processor idle while others do not. `load` wants a quiet host, and `faults`
 looks for whatever else is there."""

@@ -166,6 +166,54 @@ static const struct {
 	int (*read)(char *, size_t);
 } readers[] = {{"words", words}, {"orders", orders}, {"disk", disk}, {"answer", answer}, {"netlink", netlink}};
 
+static int (*reader)(char *, size_t);
+
+/* Chooses a reader by its name; 0 if there is none. */
+static int begin(const char *name)
+{
+	for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+		if (name && !strcmp(name, readers[i].name))
+			reader = readers[i].read;
+	input = memfd_create("input", 0);
+	pool = 1000; /* as if it were open */
+	dup2(input, 0);
+	return reader != NULL;
+}
+
+/* Gives it an input, in memory that ends with the input, or with a NUL behind it where the reader is given text. */
+static int judge(const unsigned char *data, size_t size)
+{
+	int exact = reader == answer || reader == netlink, taken;
+	char *text = malloc(size + !(exact && size));
+
+	memcpy(text, data, size);
+	if (!exact)
+		text[size] = 0;
+	if (ftruncate(input, 0) || pwrite(input, text, size, 0) != (ssize_t)size || lseek(0, 0, SEEK_SET))
+		abort();
+	memset(&options, 0, sizeof options);
+	taken = reader(text, size);
+	free(text);
+	return taken;
+}
+
+#ifdef GUIDED /* libFuzzer has main, and the name of the reader stands in the environment */
+
+int LLVMFuzzerInitialize(int *count, char ***words)
+{
+	(void)count;
+	(void)words;
+	return begin(getenv("READER")) ? 0 : 1;
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
+{
+	judge(data, size);
+	return 0;
+}
+
+#else
+
 /* Reads SIZE bytes; 0 at the end. */
 static int get(int file, void *into, size_t size)
 {
@@ -180,44 +228,29 @@ ssize_t __real_write(int file, const void *bytes, size_t count);
 int main(int count, char **names)
 {
 	struct itimerval limit = {{0, 0}, {1, 0}}, none = {{0, 0}, {0, 0}};
-	int (*reader)(char *, size_t) = NULL, from = dup(0), to = dup(1);
+	int from = dup(0), to = dup(1);
 	unsigned char head[4];
 	char line[64];
 
-	for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
-		if (count > 1 && !strcmp(names[1], readers[i].name))
-			reader = readers[i].read;
-	if (!reader)
+	if (count < 2 || !begin(names[1]))
 		return 0;
-	input = memfd_create("input", 0);
-	pool = 1000; /* as if it were open */
-	dup2(input, 0);
 	while (get(from, head, sizeof head)) {
 		size_t size = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
-		char *text = malloc(size + 1);
+		unsigned char *data = malloc(size + 1);
 		unsigned long long began;
 		int taken;
 
-		if (!text || !get(from, text, size))
+		if (!data || !get(from, data, size))
 			return 0;
-		if (ftruncate(input, 0) || pwrite(input, text, size, 0) != (ssize_t)size || lseek(0, 0, SEEK_SET))
-			return 1;
-		text[size] = 0;
-		if (reader == answer || reader == netlink) { /* bytes, with nothing behind them */
-			char *exact = malloc(size ? size : 1);
-
-			memcpy(exact, text, size);
-			free(text);
-			text = exact;
-		}
-		memset(&options, 0, sizeof options);
 		setitimer(ITIMER_PROF, &limit, NULL); /* whose signal ends this process */
 		began = now_ns();
-		taken = reader(text, size);
+		taken = judge(data, size);
 		setitimer(ITIMER_PROF, &none, NULL);
-		free(text);
+		free(data);
 		if (__real_write(to, line, (size_t)snprintf(line, sizeof line, "%d %llu\n", taken, (now_ns() - began) / 1000)) < 0)
 			return 1;
 	}
 	return 0;
 }
+
+#endif

@@ -99,19 +99,23 @@ class Mutator:
     def input(self, seed: int, index: int) -> bytes:
         """The input number ``index`` of a run with this seed."""
         random = Random(f"{seed}/{self.target.name}/{index}")
-        data = random.choice(self.seeds)
+        return self.changed(random, random.choice(self.seeds))
+
+    def changed(self, random: Random, data: bytes) -> bytes:
+        """Another input made of one: by its structure, by its bytes, or both."""
         how = random.random()
         if self.target.shape is not None and how < 0.6:
             data = self.target.shape(random, data)
             if how < 0.5:
-                return self._dressed(random, data)
+                return self.dressed(random, data)
         changed = bytearray(data)
         for _ in range(1 + min(int(random.expovariate(0.4)), MOST_STEPS)):
             random.choice(self._steps)(random, changed)
             del changed[self.longest :]
-        return self._dressed(random, bytes(changed))
+        return self.dressed(random, bytes(changed))
 
-    def _dressed(self, random: Random, data: bytes) -> bytes:
+    def dressed(self, random: Random, data: bytes) -> bytes:
+        """Mostly made whole again, where the target says how."""
         return self.target.dress(data) if self.target.dress is not None and random.random() < 0.9 else data
 
     # Each step changes ``data`` in place.

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.fuzz.mutate import Mutator
-from tests.fuzz.target import ROOM, ROOT, Judge
+from tests.fuzz.target import ROOM, ROOT, Judge, Target
 from tests.fuzz.targets import TARGETS
 
 FINDINGS = ROOT / "tests/fuzz/findings"
@@ -55,14 +55,40 @@ class Report:
     findings: list[Found] = field(default_factory=list)
 
 
-def run(name: str, count: int, seed: int, tell: Callable[[str], None] = print) -> Report:
-    """Give the target ``name`` its first ``count`` inputs of this seed."""
+class Inputs(Protocol):
+    """Where inputs come from: the seeds of a target, and its input by a seed and a number."""
+
+    target: Target
+    seeds: Sequence[bytes]
+
+    def input(self, seed: int, index: int) -> bytes: ...
+
+
+class Kept:
+    """Inputs that are files already, by their number in the order of ``paths``."""
+
+    def __init__(self, target: Target, paths: Sequence[Path]) -> None:
+        self.target, self.seeds, self._paths = target, target.seeds(), paths
+
+    def input(self, _seed: int, index: int) -> bytes:
+        return self._paths[index].read_bytes()
+
+
+def inputs_of(name: str, paths: Sequence[Path]) -> Inputs:
+    """The inputs of the target ``name``: those in these files, or, without any, those that are made of its seeds."""
+    return Kept(TARGETS[name], paths) if paths else Mutator(TARGETS[name])
+
+
+def run(
+    name: str, count: int, seed: int, tell: Callable[[str], None] = print, paths: Sequence[Path] = ()
+) -> Report:
+    """Give the target ``name`` its first ``count`` inputs of this seed, or the first of those in ``paths``."""
     context = multiprocessing.get_context("spawn")
     report, first = Report(name), 0
     while first < count:
         progress = context.Value("q", first)
         ours, theirs = context.Pipe()
-        worker = context.Process(target=_work, args=(name, first, count, seed, progress, theirs), daemon=True)
+        worker = context.Process(target=_work, args=(name, first, count, seed, progress, theirs, paths), daemon=True)
         worker.start()
         theirs.close()
         part = _follow(worker, ours, progress)
@@ -71,7 +97,7 @@ def run(name: str, count: int, seed: int, tell: Callable[[str], None] = print) -
             break
         at = int(progress.value)
         tell(f"    {name}: the worker did not come back from inputs {at} to {at + BATCH - 1}")
-        report.findings.append(Found("the worker ended, or stood still", at, Mutator(TARGETS[name]).input(seed, at)))
+        report.findings.append(Found("the worker ended, or stood still", at, inputs_of(name, paths).input(seed, at)))
         report.inputs, first = at + BATCH, at + BATCH
     return report
 
@@ -104,14 +130,15 @@ def _add(whole: Report, part: Report) -> None:
     whole.findings += part.findings
 
 
-def _work(name: str, first: int, count: int, seed: int, progress: Any, pipe: Any) -> None:
+def _work(
+    name: str, first: int, count: int, seed: int, progress: Any, pipe: Any, paths: Sequence[Path]
+) -> None:
     """The worker: what happens in its own process."""
-    target = TARGETS[name]
-    mutator = Mutator(target)
-    with target.opened() as judge:
-        judge(mutator.seeds)  # Whatever is loaded at first use is no input's doing.
+    inputs = inputs_of(name, paths)
+    with inputs.target.opened() as judge:
+        judge(inputs.seeds)  # Whatever is loaded at first use is no input's doing.
         began, resident = time.process_time(), _limit_memory()
-        report = batches(mutator, judge, range(first, count), seed, lambda at: setattr(progress, "value", at))
+        report = batches(inputs, judge, range(first, count), seed, lambda at: setattr(progress, "value", at))
         report.cpu = time.process_time() - began
     report.peak_bytes = _status("VmHWM")
     report.grown_bytes = max(0, report.peak_bytes - resident)
@@ -120,15 +147,15 @@ def _work(name: str, first: int, count: int, seed: int, progress: Any, pipe: Any
 
 
 def batches(
-    mutator: Mutator, judge: Judge, numbers: range, seed: int, told: Callable[[int], None] = lambda _at: None
+    source: Inputs, judge: Judge, numbers: range, seed: int, told: Callable[[int], None] = lambda _at: None
 ) -> Report:
     """Judge the inputs of these numbers in this process."""
-    report = Report(mutator.target.name, seeds=len(mutator.seeds))
+    report = Report(source.target.name, seeds=len(source.seeds))
     known: dict[str, int] = {}
     for start in range(numbers.start, numbers.stop, BATCH):
         told(start)
         indices = range(start, min(start + BATCH, numbers.stop))
-        inputs = [mutator.input(seed, index) for index in indices]
+        inputs = [source.input(seed, index) for index in indices]
         for index, data, verdict in zip(indices, inputs, judge(inputs), strict=True):
             report.inputs += 1
             report.taken += verdict.taken

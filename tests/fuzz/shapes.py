@@ -152,7 +152,7 @@ def json_text(random: Random, seed: bytes) -> bytes:
 
 def json_lines(random: Random, seed: bytes) -> bytes:
     """JSON lines, of which one or two have changed values, or are another line."""
-    lines = seed.splitlines(keepends=True)
+    lines = seed.splitlines(keepends=True) or [b"{}\n"]
     for _ in range(random.choice((1, 1, 2))):
         at = random.choice((0, random.randrange(len(lines))))
         if random.random() < 0.9:

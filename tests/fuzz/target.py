@@ -53,15 +53,17 @@ class Target:
     """One reader.
 
     ``seeds`` are real inputs of it; ``read`` gives it one (or, where it does not run in this process, ``judge`` opens
-    what does). ``words`` are what its format is written in. ``shape`` changes a seed by its structure instead of by
-    its bytes, and ``dress`` makes whole again what a change has broken (checksums, compression), so that what lies
-    behind it is reached. ``share`` is its part of all inputs, ``longest`` the bytes of its longest input.
+    what does, and ``explore`` guides it by coverage: into a directory, with a seed, for so many seconds; ``explore.py``
+    says what is then there). ``words`` are what its format is written in. ``shape`` changes a seed by its structure
+    instead of by its bytes, and ``dress`` makes whole again what a change has broken (checksums, compression), so that
+    what lies behind it is reached. ``share`` is its part of all inputs, ``longest`` the bytes of its longest input.
     """
 
     name: str
     seeds: Callable[[], Sequence[bytes]]
     read: Callable[[bytes], object] | None = None
     judge: Callable[[], AbstractContextManager[Judge]] | None = None
+    explore: Callable[[Target, Path, int, float], None] | None = None
     words: tuple[bytes, ...] = ()
     shape: Callable[[Random, bytes], bytes] | None = None
     dress: Callable[[bytes], bytes] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import resource
 import shutil
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import runner
+from tests.fuzz import runner, seeds
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS, guest, guest_init
 from unibeam_nb.errors import ArchiveError
+from unibeam_nb.image import contents
 from unibeam_nb.image.formats import cpio, rofs
 from unibeam_nb.release.archive import unpack
+from unibeam_nb.store import Store
 
 SEED = 20260
 SLICE = 60
@@ -125,6 +128,61 @@ def test_a_header_of_digits_alone_is_refused_before_it_is_searched(tmp_path: Pat
     with pytest.raises(ArchiveError) as caught:
         unpack(path, tmp_path / "target")
     assert caught.value.message == "digits.tar has a header with a number that nothing has so many of."
+
+
+def test_a_map_of_holes_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("holes")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # the map goes on in the next block, which is not there
+    path = tmp_path / "holes.tar"
+    path.write_bytes(seeds.tar_whole(bytes(header)))
+    (tmp_path / "target").mkdir()
+    with pytest.raises(ArchiveError) as caught:
+        unpack(path, tmp_path / "target")
+    assert caught.value.message == "holes.tar is not a readable archive."
+
+
+def test_an_archive_that_asks_for_gigabytes_to_be_unpacked_in_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(lzma.compress(seeds.archives()[0], lzma.FORMAT_ALONE))
+    packed[1:5] = (3 << 30).to_bytes(4, "little")  # the size of the dictionary
+    path = tmp_path / "greedy.tar.xz"
+    path.write_bytes(packed)
+    (tmp_path / "target").mkdir()
+    with pytest.raises(ArchiveError) as caught:
+        unpack(path, tmp_path / "target")
+    assert caught.value.message == "greedy.tar.xz is not a readable archive."
+    assert "Memory usage limit exceeded" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("format", [lzma.FORMAT_XZ, lzma.FORMAT_ALONE])
+def test_an_archive_that_xz_has_packed_is_unpacked_as_it_is(tmp_path: Path, format: int) -> None:
+    content = {f"lib/{number}.beam": bytes([number]) * 200_000 for number in range(5)}
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for name, data in content.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    path = tmp_path / "release.tar.xz"
+    path.write_bytes(lzma.compress(plain.getvalue(), format))
+    target = tmp_path / "target"
+    target.mkdir()
+    unpack(path, target)
+    assert {name: (target / name).read_bytes() for name in content} == content
+
+
+def test_a_layer_cannot_become_a_large_one_either(tmp_path: Path) -> None:
+    """A file of one hole, as large as its header says."""
+    info = tarfile.TarInfo("hole")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"77777777777\0"  # its size with its hole: 8 GB
+    path = tmp_path / "layer.tar"
+    path.write_bytes(seeds.tar_whole(bytes(header)) + bytes(1024))
+    with pytest.raises(ArchiveError) as caught:
+        contents.of_layer(Store(tmp_path / "cache", tmp_path / "state"), path, "key", "part")
+    assert caught.value.message == "layer.tar unpacks to more than 64.0 MB."
 
 
 def test_a_signed_size_in_a_cpio_header_is_refused() -> None:

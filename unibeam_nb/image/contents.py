@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from unibeam_nb.image.tree import Entry, from_directory
 from unibeam_nb.jsonable import loads
 from unibeam_nb.model import IMAGE_ROOT, Image
 from unibeam_nb.progress import checkpoint
-from unibeam_nb.release.archive import BROKEN
+from unibeam_nb.release.archive import BROKEN, listing
+from unibeam_nb.release.suspect import opened
 from unibeam_nb.store import Store, digest
 
 CONTENTS = "contents.json"
@@ -65,12 +65,14 @@ def of_layer(store: Store, layer: Path, key: str, part: str) -> tuple[Item, ...]
     counts nothing there."""
     def found() -> Iterator[Item]:
         try:
-            with tarfile.open(layer) as tar:
-                for member in tar:
+            with opened(layer) as (tar, stream):
+                for member in listing(layer, tar):
                     checkpoint()
-                    stream = tar.extractfile(member) if member.isreg() else None
-                    if stream is not None:
-                        yield item(member.name, part, stream.read())
+                    stream.listing = False
+                    file = tar.extractfile(member) if member.isreg() else None
+                    if file is not None:
+                        yield item(member.name, part, file.read())
+                    stream.listing = True
         except BROKEN as error:
             raise ImageError(f"The layer {layer} is damaged ({error}).", "Build it again.") from None
 

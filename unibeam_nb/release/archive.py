@@ -12,6 +12,7 @@ import posixpath
 import shutil
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from unibeam_nb.errors import ArchiveError
@@ -28,9 +29,10 @@ thousandth."""
 LONGEST_PATH, LONGEST_NAME = 1000, 255
 """Bytes of a path and of each name in it: what Linux takes, with room for the directory around it."""
 
-# The last five come from entries that contradict each other: a file below a file, a link to itself.
+# tarfile looks behind the end of a map of holes that is cut short, and for targets of links that are not there
+# (LookupError). The last four come from entries that contradict each other: a file below a file, a link to itself.
 BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
-           KeyError, RecursionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+           LookupError, RecursionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -40,7 +42,7 @@ def unpack(archive: Path, target: Path) -> None:
     """
     try:
         with opened(archive) as (tar, stream):
-            members = _listing(archive, tar)
+            members = list(listing(archive, tar))
             _judge(archive, members)
             stream.listing = False
             for member in members:
@@ -65,20 +67,19 @@ def _empty(target: Path) -> None:
             path.unlink()
 
 
-def _listing(archive: Path, tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    members: list[tarfile.TarInfo] = []
+def listing(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The entries of an archive one by one. Raises ArchiveError as soon as they are too many, or too large together."""
     size = 0
     most = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * archive.stat().st_size))
-    for member in tar:
-        members.append(member)
+    for number, member in enumerate(tar, start=1):
         size += max(member.size, 0)
-        if len(members) > MAX_ENTRIES:
+        if number > MAX_ENTRIES:
             raise ArchiveError(f"{archive.name} holds more than {MAX_ENTRIES} entries.",
                                "A release has a few thousand; unpack it yourself and give the directory.")
         if size > most:
             raise ArchiveError(f"{archive.name} unpacks to more than {format_bytes(most)}.",
                                "Unpack it yourself and give the directory.")
-    return members
+        yield member
 
 
 def _judge(archive: Path, members: list[tarfile.TarInfo]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import tarfile
@@ -16,15 +17,61 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from unibeam_nb.errors import ArchiveError
 
 LARGEST_HEADER = 256 << 10
 """Bytes of an extended header (long names, attributes); usual ones have less than one thousand."""
 
+PIECE = 64 << 10
+DICTIONARY = 100 << 20
+"""Bytes of memory that an xz stream may ask for: ``xz -9`` packs with a dictionary of 64 MB."""
+
 _DIGITS = re.compile(rb"\d{60}")
-Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile | IO[bytes]
+Packed = gzip.GzipFile | bz2.BZ2File | io.BufferedReader | IO[bytes]
+
+
+class _Xz(io.RawIOBase):
+    """What lzma.LZMAFile is, but for streams that ask for more memory than :data:`DICTIONARY`: it gives them 4 GB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._begin()
+
+    def _begin(self) -> None:
+        self._file.seek(0)
+        self._at, self._stream = 0, lzma.LZMADecompressor(memlimit=DICTIONARY)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, into: Any) -> int:
+        piece = b""
+        while not piece and not self._stream.eof:
+            packed = self._file.read(PIECE) if self._stream.needs_input else b""
+            if self._stream.needs_input and not packed:
+                raise EOFError("it is cut short")
+            piece = self._stream.decompress(packed, len(into))
+        into[:len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Only from the beginning, as tarfile seeks; what lies behind is unpacked anew."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("it can be sought from the beginning only")
+        if offset < self._at:
+            self._begin()
+        while self._at < offset and self.read(min(PIECE, offset - self._at)):
+            pass
+        return self._at
 
 
 class Suspect:
@@ -76,7 +123,6 @@ def _unpacking(file: IO[bytes]) -> Iterator[Packed]:
         with bz2.BZ2File(file) as packed:
             yield packed
     elif magic.startswith((b"\xfd7zXZ", b"]\0\0")):
-        with lzma.LZMAFile(file) as xz:
-            yield xz
+        yield io.BufferedReader(_Xz(file))
     else:
         yield file

@@ -36,21 +36,22 @@ AGAIN = 'until "$0" "$1" 2>words; do mv words fault; echo; done'
 worker's memory was limited: the sanitizers reserve far more than they use."""
 
 
-@lru_cache(maxsize=2)
-def driver(folder: Path = GUEST) -> Path:
-    """The program, compiled of the guest's files in a folder."""
-    place = scratch() / f"init-{digest(str(folder))[:8]}"
+@lru_cache(maxsize=4)
+def driver(folder: Path = GUEST, guided: bool = False) -> Path:
+    """The program, compiled of the guest's files in a folder; ``guided`` it is libFuzzer's, which clang has."""
+    place = scratch() / f"init-{digest(str(folder))[:8]}{'-guided' * guided}"
     place.mkdir(exist_ok=True)
-    compiler, objects = tools.find("gcc"), []
+    compiler, objects = tools.find("clang" if guided else "gcc"), []
+    watched, linked = (("-fsanitize=fuzzer-no-link",), ("-fsanitize=fuzzer", "-DGUIDED")) if guided else ((), ())
     for source in SOURCES:
         made = place / f"{source}.o"
-        process.run([compiler, *FLAGS, "-c", folder / source, "-o", made], timeout=120)
+        process.run([compiler, *FLAGS, *watched, "-c", folder / source, "-o", made], timeout=120)
         shown = [f"--globalize-symbol={name}" for name in SHOWN.get(source, ())]
         process.run(["objcopy", "--redefine-sym", "main=init_main", *shown, made], timeout=60)
         objects.append(made)
     wrapped = {first or second for first, second in WRAPPED.findall(DRIVER.read_text(encoding="utf-8"))} - {"", "name"}
-    process.run([compiler, *FLAGS, f"-I{folder}", *(f"-Wl,--wrap={name}" for name in sorted(wrapped)), DRIVER, *objects,
-                 "-o", place / "driver"], timeout=120)
+    process.run([compiler, *FLAGS, *linked, f"-I{folder}", *(f"-Wl,--wrap={name}" for name in sorted(wrapped)), DRIVER,
+                 *objects, "-o", place / "driver"], timeout=120)
     return place / "driver"
 
 
@@ -68,6 +69,26 @@ def reader(name: str, folder: Path = GUEST) -> Iterator[Judge]:
             if stream is not None:
                 stream.close()
         process.stop_group(child)
+
+
+def _explorer(reader: str) -> Callable[[Target, Path, int, float], None] | None:
+    """What guides a reader, where there is clang: its libFuzzer, which the first fault ends."""
+
+    def explore(target: Target, place: Path, seed: int, seconds: float) -> None:
+        program = driver(guided=True)
+        for name in ("corpus", "found", "slow"):
+            (place / name).mkdir(parents=True)
+        for number, data in enumerate(target.seeds()):
+            (place / "corpus" / str(number)).write_bytes(data)
+        quoted = ("".join(f"\\x{byte:02x}" for byte in word) for word in target.words)
+        (place / "words").write_text("".join(f'"{word}"\n' for word in quoted))
+        words = [f"-seed={seed}", f"-max_len={target.longest}", f"-max_total_time={seconds:.0f}", "-timeout=10",
+                 f"-dict={place / 'words'}", "-reload=0", f"-artifact_prefix={place / 'found'}/", place / "corpus"]
+        done = process.run([*_unshuffled(), program, *words], check=False, timeout=seconds + 300,
+                           env={"READER": reader, "ASAN_OPTIONS": "detect_leaks=0:max_allocation_size_mb=256"})
+        (place / "told").write_text(done.stderr, encoding="utf-8")
+
+    return explore if tools.locate("clang") else None
 
 
 @lru_cache(maxsize=1)
@@ -147,17 +168,17 @@ def _events() -> Sequence[bytes]:
 
 
 TARGETS = (
-    Target("pid1-words", _lines, judge=_reader("words"), share=40, longest=1 << 13,
+    Target("pid1-words", _lines, judge=_reader("words"), explore=_explorer("words"), share=40, longest=1 << 13,
            words=(b" ", b'"', b"unibeam.env.", b"unibeam.ip=", b"unibeam.nonce=", b"unibeam.hostname=",
                   b"ds=nocloud;s=", b";", b"seedfrom=", b"=", b"\n", b"\0", b"9" * 40, b"A" * 70)),
-    Target("pid1-orders", _orders, judge=_reader("orders"), share=40, longest=1 << 12,
+    Target("pid1-orders", _orders, judge=_reader("orders"), explore=_explorer("orders"), share=40, longest=1 << 12,
            words=(b"resume ", b"stop ", b"prepare ", b"freeze\n", b"secret ", b" ", b"\n", b"\0", NONCE.encode(),
                   b"ab" * 32, b"f" * 100, b"9" * 30, b"-1")),
-    Target("pid1-disk", _disks, judge=_reader("disk"), share=10, longest=1 << 16,
+    Target("pid1-disk", _disks, judge=_reader("disk"), explore=_explorer("disk"), share=10, longest=1 << 16,
            words=(b"\1CD001", b"cidata", b"CIDATA", b"FAT32", b"FAT16", b"\x55\xaa", b"\x53\xef", b"unibeam-data")),
-    Target("pid1-dhcp", _answers, judge=_reader("answer"), share=40, longest=600,
+    Target("pid1-dhcp", _answers, judge=_reader("answer"), explore=_explorer("answer"), share=40, longest=600,
            words=(b"\xff", b"\0", b"\x35\x01\x05", b"\x0c\xff", b"\x0f\x40" + b"a" * 64, b"\x0c\x40" + b"b" * 64,
                   b"\x33\x04\xff\xff\xff\xff", b"\x01\x04\0\0\0\0")),
-    Target("pid1-netlink", _events, judge=_reader("netlink"), share=40, longest=2600,
+    Target("pid1-netlink", _events, judge=_reader("netlink"), explore=_explorer("netlink"), share=40, longest=2600,
            words=(b"\0\0", b"\xff\xff", b"\x01\0", b"\x02\0", b"\x07\0", b"\x03\0", b"\x04\0", b"button/power")),
 ) if tools.locate("gcc") and tools.locate("objcopy") else ()  # fmt: skip
