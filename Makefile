@@ -19,7 +19,7 @@ help:
 	@echo "make xen     boot images on a Xen host under emulation, also one whose kernel make test has no time for"
 	@echo "make bench   measure and rewrite notebooks/data/ (BENCHMARKS.md says how to read it)"
 	@echo "make torture faults, load and hostile input for an hour or so (RELIABILITY.md; one part: make torture ARGS=faults)"
-	@echo "make audit   ask the Python advisory database about what is installed (ARGS="--advisories all.zip": without a network)"
+	@echo "make audit   ask the Python advisory database about what is installed (ARGS='--advisories all.zip': without a network)"
 	@echo "make clean   stop every machine and remove out/ and the virtual environment"
 
 setup:
@@ -90,6 +90,7 @@ bench: setup
 
 # Interruptions, load and bad input, far more of them than make test has time for.
 torture: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet -e '.[fuzz]'
 	@$(BIN)/python scripts/torture.py $(ARGS)
 
 audit: setup
