@@ -50,18 +50,23 @@ def check() -> None:
 
 def run(names: Sequence[str], seconds: float, seed: int) -> Iterator[tuple[str, Reached]]:
     """Guide these targets, each for so many seconds of processor time; what became of each as soon as it is known."""
+    python = [name for name in names if TARGETS[name].read is not None]
     with tempfile.TemporaryDirectory(prefix="unibeam-guided-") as made:
-        python = [name for name in names if TARGETS[name].read is not None]
-        words = [sys.executable, "-m", "tests.fuzz.explore", made, str(seed), str(seconds), *python]
-        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-            assert child.stdout is not None
-            for line in child.stdout:
-                yield line.strip(), _reached(Path(made) / line.strip(), seed)
+        for name in _explored(python, Path(made), seconds, seed) if python else ():
+            yield name, _reached(Path(made) / name, seed)
         for name in names:
             target = TARGETS[name]
             if target.explore is not None:
                 target.explore(target, Path(made) / name, seed, seconds)
                 yield name, _reached(Path(made) / name, seed)
+
+
+def _explored(names: Sequence[str], place: Path, seconds: float, seed: int) -> Iterator[str]:
+    """Explore targets in Python, in a process of their own; each as soon as it is done."""
+    words = [sys.executable, "-m", "tests.fuzz.explore", place, str(seed), str(seconds), *names]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        assert child.stdout is not None
+        yield from (line.strip() for line in child.stdout)
 
 
 def _reached(place: Path, seed: int) -> Reached:
