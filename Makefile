@@ -90,6 +90,7 @@ bench: setup
 
 # Interruptions, load and bad input, far more of them than make test has time for.
 torture: setup
+	@scripts/setup.sh --browser
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet -e '.[fuzz]'
 	@$(BIN)/python scripts/torture.py $(ARGS)
 
