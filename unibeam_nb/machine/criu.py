@@ -102,7 +102,7 @@ def _tried(store: Store, program: Path) -> Proof:
         return Proof(True)
     # It goes on where it may not raise its own limits, and says so first.
     told = [line for line in (done.stderr + done.stdout).splitlines()
-            if line.startswith("Error") and "rlimit.c" not in line]
+            if line.startswith("Error") and "rlimit: " not in line]
     why = told[0].partition("): ")[2] or told[0] if told else f"exit status {done.code}"
     return Proof(False, f"CRIU {tools.version('criu')} cannot restore a process on this kernel ({why.rstrip('.')}).")
 
