@@ -68,7 +68,8 @@ def test_what_criu_did_is_remembered_with_its_reason(programs: Path, fresh_store
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     place(programs, "criu", "echo Version: 3.17.1")
     place(programs, "unshare",
-          'echo run >> "$TRIED"; echo "Error (criu/vdso.c:1): vdso: Unexpected bounds" >&2; exit 1')
+          'echo run >> "$TRIED"; echo "Error (criu/rlimit.c:1): rlimit: Not permitted" >&2; '
+          'echo "Error (criu/vdso.c:1): vdso: Unexpected bounds" >&2; exit 1')
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr("unibeam_nb.process.PASSED_ON", ("PATH", "TRIED"))
     monkeypatch.setenv("TRIED", str(programs.parent / "tried"))

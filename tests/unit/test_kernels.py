@@ -146,6 +146,24 @@ def test_the_kernel_is_downloaded_and_unpacked_but_never_installed(apt: FakeApt,
     assert f"Dir::Cache={fresh_store.cache / 'apt' / 'cache'}" in apt.asked("download")[0]
 
 
+def test_a_kernel_in_a_package_of_its_own_beside_its_modules_is_found(apt: FakeApt, fresh_store: Store) -> None:
+    apt.program("apt-cache", f"""
+case "$*" in
+*depends*) cat {apt.folder}/depends;;
+*show*linux-image-6*|*show*linux-binary-6*|*show*linux-modules-6*) cat {apt.folder}/show;;
+*) exit 100;;
+esac""")
+    apt.program("dpkg-deb", f"""
+mkdir -p "$3/usr/lib/modules/6.1.0-9-cloud-amd64"
+cp {apt.folder}/vmlinuz "$3/usr/lib/modules/6.1.0-9-cloud-amd64/vmlinuz" """)
+    kernel = kernels.stock_kernel(fresh_store)
+    assert kernel.version == "6.1.0-9-cloud-amd64"
+    assert kernel.path.read_bytes() == (apt.folder / "vmlinuz").read_bytes()
+    assert apt.asked("download")[0].endswith(
+        " download linux-image-6.1.0-9-cloud-amd64=6.1.9-1 linux-binary-6.1.0-9-cloud-amd64=6.1.9-1 "
+        "linux-modules-6.1.0-9-cloud-amd64=6.1.9-1")
+
+
 def test_a_kernel_in_the_store_is_taken_without_asking_apt(apt: FakeApt, fresh_store: Store) -> None:
     first = kernels.stock_kernel(fresh_store)
     apt.log.unlink()

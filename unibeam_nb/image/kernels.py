@@ -150,11 +150,11 @@ def _make(store: Store, apt: Apt, meta: str, packages: Mapping[str, str], place:
     """Fill the store entry: download the packages, unpack them, keep the kernel and what machines may need."""
     with store.scratch() as scratch:
         unpacked = apt.unpack(packages, scratch)
-        kernels = sorted((unpacked / "boot").glob("vmlinuz-*"))
-        if not kernels:
+        kernel = kernel_in(unpacked)
+        if kernel is None:
             raise ImageError(f"The package {next(iter(packages))} holds no kernel.", OWN_KERNEL)
-        version = bzimage_version(kernels[0])
-        shutil.copyfile(kernels[0], place / "kernel")
+        version = bzimage_version(kernel)
+        shutil.copyfile(kernel, place / "kernel")
         roots = [unpacked / folder / "modules" / version for folder in ("lib", "usr/lib")]
         source = next((root for root in roots if (root / "kernel").is_dir()), None)
         if source is not None:
@@ -164,6 +164,12 @@ def _make(store: Store, apt: Apt, meta: str, packages: Mapping[str, str], place:
                  "sha256": digest_file(place / "kernel"), "source": f"{meta} ({told})",
                  "modules": f"modules/{version}" if source else None, "kept": KEPT}
         (place / "kernel.json").write_text(dump(about))
+
+
+def kernel_in(unpacked: Path) -> Path | None:
+    """The kernel among what packages would install: in ``/boot``, or, since Debian 14, beside its modules."""
+    return next((path for pattern in ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
+                 for path in sorted(unpacked.glob(pattern))), None)
 
 
 def _keep_modules(source: Path, place: Path) -> None:
@@ -215,10 +221,14 @@ def version_key(version: str) -> list[tuple[int, str]]:
 
 
 def kernel_packages(apt: Apt, meta: str) -> dict[str, str]:
-    """The packages, with their versions, that hold the kernel ``meta`` stands for; empty when apt knows none."""
+    """The packages, with their versions, that hold the kernel ``meta`` stands for; empty when apt knows none.
+
+    Ubuntu has the modules in a package of their own, Debian 14 the kernel too.
+    """
     found = apt.named_by(meta, _IMAGE_PACKAGE)
     for name in tuple(found):
-        modules = re.sub("linux-image-(unsigned-)?", "linux-modules-", name)
-        if version := apt.version(modules):
-            found[modules] = version
+        for part in ("linux-binary-", "linux-modules-"):
+            other = re.sub("linux-image-(unsigned-)?", part, name)
+            if version := apt.version(other):
+                found[other] = version
     return found

@@ -4,14 +4,15 @@ For each machine the container is first run as any other until it is ready, then
 that is timed. What is timed is the restore. A checkpoint is restored once and in the same place, so nothing in it has
 to be told apart from a copy: neither random numbers nor names nor the nonce.
 
-CRIU depends on the very kernel, so it counts only after it has kept and restored a process here. Its standard streams
-go through pipes, the one kind of file outside a container that a runtime hands over on restore.
+CRIU depends on the very kernel, so it counts only after it has kept and restored a process here that listens. A
+container's standard streams go through pipes, the one kind of file outside it that a runtime hands over on restore.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +42,12 @@ BEFORE = "before.log"
 
 PIPED = '"$@" 2>&1 </dev/null | cat >' + BEFORE
 
-TRIAL = ('setsid sleep 600 </dev/null >/dev/null 2>&1 & kept=$!; sleep 0.05; '
+LISTENING = ("import pathlib, socket, time; door = socket.create_server(('127.0.0.1', 0)); "
+             "pathlib.Path('listening').touch(); time.sleep(600)")
+"""A program with what every server has and an older CRIU may not know of a newer kernel: a socket that listens."""
+
+TRIAL = ('setsid "$1" -I -S -c "$2" </dev/null >/dev/null 2>&1 & kept=$!; '
+         'until [ -e listening ]; do sleep 0.05; done; '
          '"$0" dump --tree $kept --images-dir . --manage-cgroups=ignore && '
          '"$0" restore --images-dir . --restore-detached --manage-cgroups=ignore && kill $kept')
 """Keeps and restores one process; run in a PID namespace, where its number is free again."""
@@ -88,13 +94,15 @@ def _tried(store: Store, program: Path) -> Proof:
     with store.scratch() as scratch:
         try:
             done = process.run((tools.find("unshare"), "--mount", "--propagation", "private", "--pid", "--fork",
-                                "--mount-proc", "--kill-child", "sh", "-c", TRIAL, program), cwd=scratch, timeout=30,
-                               check=False)
+                                "--mount-proc", "--kill-child", "sh", "-c", TRIAL, program, sys.executable, LISTENING),
+                               cwd=scratch, timeout=30, check=False)
         except UnibeamError as error:
             return Proof(False, error.message)
     if done.code == 0:
         return Proof(True)
-    told = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith("Error")]
+    # It goes on where it may not raise its own limits, and says so first.
+    told = [line for line in (done.stderr + done.stdout).splitlines()
+            if line.startswith("Error") and "rlimit: " not in line]
     why = told[0].partition("): ")[2] or told[0] if told else f"exit status {done.code}"
     return Proof(False, f"CRIU {tools.version('criu')} cannot restore a process on this kernel ({why.rstrip('.')}).")
 
