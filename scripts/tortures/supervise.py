@@ -38,8 +38,9 @@ ENDS = 90.0
 IMPATIENT = 3.0
 """Seconds beyond its usual time after which a work that hangs is interrupted, as its user would."""
 
-SETTLES = 6.0
-"""Seconds in which what is ending has ended."""
+SETTLES, OTHERS_SETTLE = 6.0, 90.0
+"""Seconds in which what is ending has ended; and a control group, which may be of the case that is played beside this
+one, where it may have no process for as long as that takes."""
 
 
 class Broken(Exception):
@@ -270,15 +271,15 @@ def tidied(home: Path) -> None:
 def nothing_left(bench: Bench, before: leaks.Traces, home: Path, keeps: frozenset[str] = frozenset(), *,
                  lingers: bool = False) -> None:
     """Raise Broken unless nothing is left soon."""
-    ends, stays = time.monotonic() + SETTLES, None
+    began, stays = time.monotonic(), None
     while lines := leaks.left(before, store_of(home), bench.temporary, keeps=keeps, lingers=lingers):
-        # Control groups of others come and go, and have no processes for a moment; what is left over stays.
+        # Control groups of others come and go; what is left over stays.
         groups = {line for line in lines if line.startswith("cgroups: ")}
         stays = groups if stays is None else stays & groups
         lines = [line for line in lines if line not in groups or line in stays]
         if not lines:
             return
-        if time.monotonic() > ends:
+        if time.monotonic() > began + (OTHERS_SETTLE if groups.issuperset(lines) else SETTLES):
             raise Broken(*lines)
         time.sleep(0.1)
 
