@@ -62,3 +62,18 @@ def test_an_error_names_the_line() -> None:
                                                ("it's", "'it\\'s'"), ("a-b", "'a-b'")])
 def test_an_atom_is_quoted_where_it_must_be(name: str, written: str) -> None:
     assert atom(name) == written
+
+
+@pytest.mark.parametrize(("text", "value"), [("1_000.", 1000), ("-1_0_0.", -100), ("16#ff.", 255), ("-2#101.", -5)])
+def test_whole_numbers_are_read_as_erlang_reads_them(text: str, value: int) -> None:
+    assert consult(text) == [value]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("2#7.", "'2#7' is not an Erlang number."), ("99#1.", "'99#1' is not an Erlang number."),
+    ("9" * 5000 + ".", f"'{'9' * 40}...' is not an Erlang number."),
+    ("1_.", "Line 1 is not an Erlang term."), ("1__0.", "Line 1 is not an Erlang term.")])
+def test_what_only_begins_like_a_number_is_refused(text: str, said: str) -> None:
+    with pytest.raises(TermError) as caught:
+        consult(text)
+    assert caught.value.message == said

@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"""
     (?P<space>\s+|%[^\n]*)
   | (?P<float>-?\d+\.\d+(?:[eE][-+]?\d+)?)
   | (?P<based>-?\d{1,2}\#[0-9a-zA-Z]+)
-  | (?P<int>-?\d[\d_]*)
+  | (?P<int>-?\d+(?:_\d+)*)
   | (?P<char>\$(?:\\.|[^\\]))
   | (?P<atom>[a-z][\w@]*|'(?:[^'\\]|\\.)*')
   | (?P<string>"(?:[^"\\]|\\.)*")
@@ -68,6 +68,15 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
         if found.lastgroup != "space":
             yield found.lastgroup, found[0]
     yield "end", ""
+
+
+def _integer(text: str) -> int:
+    base, based, digits = text.rpartition("#")
+    try:
+        return int(digits, abs(int(base))) * (-1 if base.startswith("-") else 1) if based else int(text)
+    except ValueError:  # A base or digit that there is not; or so many digits that Python refuses to read them.
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise TermError(f"{shown!r} is not an Erlang number.") from None
 
 
 class _Reader:
@@ -113,16 +122,10 @@ class _Reader:
 
     def scalar(self) -> Any:
         kind, text = self.kind, self.advance()
-        if kind == "int":
-            return int(text)
+        if kind in ("int", "based"):
+            return _integer(text)
         if kind == "float":
             return float(text)
-        if kind == "based":
-            base, digits = text.split("#")
-            try:
-                return int(digits, abs(int(base))) * (-1 if base.startswith("-") else 1)
-            except ValueError:
-                raise TermError(f"{text!r} is not an Erlang number.") from None
         if kind == "char":
             return ord(_unescape(text[1:])[0])
         if kind == "atom":
