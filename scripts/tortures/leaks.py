@@ -72,27 +72,23 @@ def _others(cgroup: Path) -> bool:
     return False
 
 
-def left(before: Traces, store: Store, temporary: Path, *, keeps: frozenset[str] = frozenset(),
-         lingers: bool = False) -> list[str]:
+def left(before: Traces, store: Store, temporary: Path, *, lingers: bool = False) -> list[str]:
     """One line for each thing that is there and was not ``before``, or lies in ``store`` or ``temporary`` and should
-    not. ``keeps`` are the ids of machines that may run on. :data:`LINGERS` may where nobody has cleaned up
-    (``lingers``)."""
+    not. :data:`LINGERS` may where nobody has cleaned up (``lingers``)."""
     now = look()
     lines = [f"{kind}: {thing}" for kind in ("processes", "mounts", "links", "cgroups")
              for thing in sorted(getattr(now, kind) - getattr(before, kind))
-             if not (kind in ("processes", "cgroups") and keeps)
-             and not (lingers and any(word in thing for word in LINGERS))]
+             if not (lingers and any(word in thing for word in LINGERS))]
     machines = store.state / "machines"
     if machines.is_dir():
-        lines += [f"machine: {path.name}" for path in machines.iterdir() if path.is_dir() and path.name not in keeps]
+        lines += [f"machine: {path.name}" for path in machines.iterdir() if path.is_dir()]
     if (store.cache / "tmp").is_dir():
         lines += [f"half-made: {path}" for path in (store.cache / "tmp").iterdir()]
     for root in (store.state, store.cache):
         lines += [f"unfinished file: {path}" for path in root.rglob(".*.part")]
     lines += [f"temporary: {path}" for path in temporary.iterdir() if not stays(path)]
     for root in (store.state, temporary):
-        lines += [f"socket: {path}" for path in root.rglob("*") if path.is_socket()
-                  and not any(machine in path.parts for machine in keeps)]
+        lines += [f"socket: {path}" for path in root.rglob("*") if path.is_socket()]
     return lines
 
 

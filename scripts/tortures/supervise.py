@@ -29,7 +29,7 @@ from tortures.works import NAME  # noqa: E402
 from unibeam_nb.bench.journal import load_experiment  # noqa: E402
 from unibeam_nb.errors import UnibeamError  # noqa: E402
 from unibeam_nb.lab import Lab  # noqa: E402
-from unibeam_nb.machine import registry, ways  # noqa: E402
+from unibeam_nb.machine import machines, registry, ways  # noqa: E402
 from unibeam_nb.store import Store  # noqa: E402
 
 ENDS = 90.0
@@ -268,11 +268,10 @@ def tidied(home: Path) -> None:
     Lab(store_of(home)).clean()
 
 
-def nothing_left(bench: Bench, before: leaks.Traces, home: Path, keeps: frozenset[str] = frozenset(), *,
-                 lingers: bool = False) -> None:
+def nothing_left(bench: Bench, before: leaks.Traces, home: Path, *, lingers: bool = False) -> None:
     """Raise Broken unless nothing is left soon."""
     began, stays = time.monotonic(), None
-    while lines := leaks.left(before, store_of(home), bench.temporary, keeps=keeps, lingers=lingers):
+    while lines := leaks.left(before, store_of(home), bench.temporary, lingers=lingers):
         # Control groups of others come and go; what is left over stays.
         groups = {line for line in lines if line.startswith("cgroups: ")}
         stays = groups if stays is None else stays & groups
@@ -302,9 +301,11 @@ def journal_holds(home: Path, work: Any) -> None:
         raise Broken(f"samples twice: {samples}")
 
 
-def ready(home: Path) -> frozenset[str]:
-    """The machines that were up: they may outlive who booted them."""
-    return frozenset(record.id for record, _ in registry.records(store_of(home)) if record.ready)
+def stop_those_up(home: Path) -> None:
+    """What the next start of the same machine asks for, where the one before is up and has outlived its booter."""
+    for machine in machines(store_of(home)):
+        if machine.record.ready:
+            machine.stop()
 
 
 def play(bench: Bench, one: Case, place: Path) -> None:
@@ -328,9 +329,9 @@ def play(bench: Bench, one: Case, place: Path) -> None:
         broken = leaks.damaged(home / "cache", bench.whole)
         undisturbed(bench, one.work, home, place)
     else:
-        keeps = ready(home)
+        stop_those_up(home)
         undisturbed(bench, one.work, home, place)
-        nothing_left(bench, before, home, keeps, lingers=True)
+        nothing_left(bench, before, home, lingers=True)
         broken = leaks.damaged(home / "cache", bench.whole)
     if "bench" in one.work:
         journal_holds(home, work)

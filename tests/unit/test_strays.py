@@ -86,3 +86,12 @@ def test_control_groups_of_a_container_that_was_never_up_go_with_the_machine(fre
         (directory / "below").mkdir(parents=True)
     machines(fresh_store)[0].stop()
     assert [directory for directory in made if directory.exists()] == []
+
+
+def test_a_machine_that_never_got_a_record_is_forgotten_by_the_next_start(fresh_store: Store, nonce: str) -> None:
+    """Whoever began it was killed, or found the disk full, before there was one."""
+    left = registry.make_directory(fresh_store)
+    (left / ".machine.json").write_text("{")
+    kept = enter(fresh_store, nonce, ready=True)
+    recover(fresh_store)
+    assert [path.name for path in registry.directories(fresh_store)] == [kept.id]

@@ -185,16 +185,19 @@ def _sit_down(store: Store, image: Image, arm: Arm, options: BootOptions, name: 
         pairs = ports.settle(_wanted(image, options), arm, owners)
         # What is restored does not say again that its channel is open.
         opened = door.make(arm, owners, pairs) if options.channel and RESTORE not in arm.options else None
-        directory = registry.make_directory(store)
-        seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs,
-                    taken, opened)
-        record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
-                        datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat),
-                        channel=opened.host if opened else None, shell=options.shell, options=options,
-                        address=seat.address)
-        registry.write(directory, record)
-        if opened is not None:
-            door.keep(directory, opened)
+        with ExitStack() as undo:
+            directory = registry.make_directory(store)
+            undo.callback(registry.forget, directory)
+            seat = Seat(store, directory, directory.name, chosen, new_nonce(), arm, image, options, accelerator, pairs,
+                        taken, opened)
+            record = Record(seat.id, chosen, str(arm), None, keeper, image.name, image.sha256, accelerator, seat.nonce,
+                            datetime.now(UTC).isoformat(timespec="milliseconds"), pairs, _url(seat),
+                            channel=opened.host if opened else None, shell=options.shell, options=options,
+                            address=seat.address)
+            registry.write(directory, record)
+            if opened is not None:
+                door.keep(directory, opened)
+            undo.pop_all()
     return seat, record
 
 

@@ -282,6 +282,9 @@ def recover(store: Store) -> None:
         if not machine.record.ready and not machine.record.keeper.alive:
             machine.stop(grace=0)
             note(f"Stopped {machine.name}, which was left half-way when the process that booted it was killed.")
+    with registry.locked(store):
+        for directory in registry.unrecorded(store):
+            registry.forget(directory)
 
 
 def clean(store: Store) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from unibeam_nb.model import IMAGE_ROOT, IMAGE_STATE, NONCE_VARIABLE, Image
 from unibeam_nb.private import private
 from unibeam_nb.progress import shielded, step
 from unibeam_nb.store import Store, digest, write_atomically
+
+ATTEMPTS = 3
+"""How often podman is asked to remove a container."""
 
 
 def places(store: Store) -> Places:
@@ -192,14 +196,25 @@ def halt(store: Store, record: Record, directory: Path, reap: Callable[[], objec
     proc.end(payload(record, directory)[:1], reap=reap)
     proc.wait(around, 2.0, reap)
     way = ways.remembered(store, tools.find("podman")) or Way()
-    done = process.run(command(store, way, podman_arguments.remove(container_name(record.id))),
-                       env=_environment(store), timeout=30, check=False)
+    why = _remove(store, way, container_name(record.id))
     gone = proc.end(around, reap=reap)
     ways.remove_cgroup(container_name(record.id))
-    if done.code != 0:
+    if why:
         raise MachineError(f"podman cannot remove the container of {record.name}.",
-                           "Run 'unibeam clean' to try again.", done.stderr.splitlines()[-3:])
+                           "Run 'unibeam clean' to try again.", why)
     return gone
+
+
+def _remove(store: Store, way: Way, name: str) -> list[str]:
+    """Remove a container; what podman says where it cannot, or nothing. One that ends by itself while podman kills it
+    is no longer what podman expects ("container state improper"), and goes the next time."""
+    for _ in range(ATTEMPTS):
+        done = process.run(command(store, way, podman_arguments.remove(name)), env=_environment(store), timeout=60,
+                           check=False)
+        if done.code == 0:
+            return []
+        time.sleep(0.1)
+    return done.stderr.splitlines()[-3:] or [f"It ended with exit status {done.code}."]
 
 
 def owner(store: Store) -> str:
@@ -216,7 +231,8 @@ def clean(store: Store) -> list[str]:
     way, env = ways.remembered(store, tools.find("podman")) or Way(), _environment(store)
     listed = process.run(command(store, way, podman_arguments.owned(owner(store))), env=env, timeout=60, check=False)
     for name in listed.stdout.split():
-        process.run(command(store, way, podman_arguments.remove(name)), env=env, timeout=60)
+        if why := _remove(store, way, name):
+            raise MachineError(f"podman cannot remove the container {name}.", "Run 'unibeam clean' to try again.", why)
         ways.remove_cgroup(name)
     if any(places(store).networks.glob(f"{BRIDGE_NAME}.*")):
         process.run(command(store, way, ("network", "rm", BRIDGE_NAME)), env=env, timeout=60, check=False)

@@ -107,6 +107,12 @@ def directories(store: Store) -> list[Path]:
     return sorted(path for path in root(store).iterdir() if path.is_dir())
 
 
+def unrecorded(store: Store) -> list[Path]:
+    """The directories of machines that never got a record: whoever made one was killed, or found the disk full. To be
+    asked while :func:`locked`, since otherwise somebody may be about to write it."""
+    return [path for path in directories(store) if not (path / RECORD).exists()]
+
+
 def records(store: Store) -> list[tuple[Record, Path]]:
     """All machines known, oldest first, with their directories."""
     found = [(record, path) for path in directories(store) if (record := read(path))]
