@@ -208,7 +208,9 @@ def furnished(python: Path, place: Path) -> str:
     nothing."""
     if (place / "complete").is_file():
         return ""
+    # Python brings the pip of its own day, which takes three times as long as today's.
     for words in ([python, "-m", "venv", "--clear", place],
+                  [place / "bin" / "python", "-m", "pip", "install", "-q", "--upgrade", "pip"],
                   [place / "bin" / "python", "-m", "pip", "install", "-q", "-e", f"{ROOT}[test,parquet]"]):
         done = process.run(words, timeout=3600, check=False)
         if done.code != 0:
