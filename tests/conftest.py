@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +23,15 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # How long an example takes says something about the host's other work, not about the code.
 settings.register_profile("unibeam", deadline=None)
 settings.load_profile("unibeam")
+
+
+@pytest.fixture
+def torture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """What imports a module of `make torture` by its name, and forgets all of them afterwards."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "scripts"))
+    yield lambda name: importlib.import_module(f"tortures.{name}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tortures"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

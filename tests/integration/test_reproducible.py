@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -32,11 +32,8 @@ REBAR_LOCK = '{"1.2.0",\n[{<<"web">>,{pkg,<<"web_pkg">>,<<"0.9.9">>},0}]}.\n[].\
 
 
 @pytest.fixture
-def reproducible(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module("tortures.reproducible")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tortures"]:
-        del sys.modules[name]
+def reproducible(torture: Callable[[str], ModuleType]) -> ModuleType:
+    return torture("reproducible")
 
 
 def test_two_worlds_with_nothing_in_common_make_the_same_bytes(reproducible: ModuleType, store: Store) -> None:

@@ -3,14 +3,13 @@ entered and left."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -31,11 +30,8 @@ KINDS = (("bench", "full disk"), ("qemu", "SIGTERM"), ("podman", "SIGINT"), ("bu
 
 
 @pytest.fixture
-def cases(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    yield importlib.import_module("tortures.cases")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tortures"]:
-        del sys.modules[name]
+def cases(torture: Callable[[str], ModuleType]) -> ModuleType:
+    return torture("cases")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the mounts that these cases need")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,11 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def security(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    yield importlib.import_module("tortures.security")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tortures"]:
-        del sys.modules[name]
+def security(torture: Callable[[str], ModuleType]) -> ModuleType:
+    return torture("security")
 
 
 def test_every_defence_that_is_to_be_taken_away_is_there_and_so_is_its_test(security: ModuleType) -> None:
