@@ -239,6 +239,7 @@ def test_a_file_that_is_no_kernel_is_reported_with_qemus_words(place: Store, tmp
         boot(place, dataclasses.replace(image, path=tmp_path), "qemu", BootOptions(accelerator="tcg", deadline=20))
     assert caught.value.message == "QEMU could not start hello (exit status 1)."
     assert any("kernel" in line for line in caught.value.details)
+    assert not any("waiting" in line for line in caught.value.details)
 
 
 def test_a_kernel_that_says_nothing_is_reported_as_the_wrong_one(place: Store, tmp_path: Path) -> None:

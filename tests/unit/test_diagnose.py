@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from unibeam_nb.errors import BootFailed, PortInUse
-from unibeam_nb.machine.diagnose import MOST_LINES, Evidence, explain, telling
+from unibeam_nb.machine.diagnose import MOST_LINES, Evidence, explain, lines_of, telling
 from unibeam_nb.model import Mark
 
 SEEN = Evidence("hello", "qemu", "app", 120.0, mem_mb=256, image_mb=40, limited=True, ended=True)
@@ -132,3 +132,11 @@ def test_a_copy_that_fails_is_not_explained_as_a_boot() -> None:
     error = explain(dataclasses.replace(seen, ended=True, code=1, vmm=["qemu-system-x86_64: load of migration failed"]))
     assert error.message == "QEMU could not resume hello (exit status 1)."
     assert error.details == ("qemu-system-x86_64: load of migration failed",)
+
+
+def test_what_qemu_prints_at_every_start_explains_nothing() -> None:
+    waits = ("qemu-system-x86_64: -qmp unix:qmp.sock,server=on,wait=on: info: "
+             "QEMU waiting for connection on: disconnected:unix:qmp.sock,server=on")
+    reason = "qemu-system-x86_64: could not load kernel 'nothing': Invalid argument"
+    assert explain(dataclasses.replace(SEEN, code=1, vmm=[waits, reason])).details == (reason,)
+    assert lines_of([f"{waits}\n\n{reason}\n"]) == [reason]

@@ -50,7 +50,7 @@ def test_ports_are_forwarded_from_the_loopback_address_only() -> None:
 def test_sockets_and_logs_are_relative_to_the_machines_directory() -> None:
     words = arguments(GUEST)
     assert after(words, "-chardev") == "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log"
-    assert after(words, "-qmp") == "unix:qmp.sock,server=on,wait=off"
+    assert after(words, "-qmp") == "unix:qmp.sock,server=on,wait=on"
 
 
 def test_the_guest_is_paused_alone_and_gone_when_it_panics() -> None:

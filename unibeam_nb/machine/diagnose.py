@@ -35,6 +35,7 @@ _OSV_DIED = re.compile(r"Aborted\b|Assertion failed|page fault outside applicati
 _OSV_MEMORY = re.compile(r"out of memory|could not allocate|waiter on .* memory", re.IGNORECASE)
 _FORWARD = re.compile(r"Could not set up host forwarding rule '(?:tcp:)?127\.0\.0\.1:(\d+)")
 _NOISE = re.compile(r"^mmapper_init - |^Failed to initialize ubd device "
+                    r"|^qemu-system-\w+: -qmp .*: info: QEMU waiting for connection"
                     r"|^\[ *\d+\.\d+\] +(?:\? |<|CPU: |Hardware name: |Call Trace|R[A-Z0-9]{2}:|Code:|[a-z_0-9.]+\+0x)")
 
 
@@ -234,5 +235,5 @@ def _reached(seen: Evidence, name: str) -> bool:
 
 
 def lines_of(texts: Iterable[str]) -> list[str]:
-    """The lines of texts that are not empty, in order."""
-    return [line.rstrip() for text in texts for line in text.split("\n") if line.strip()]
+    """The lines of texts in order, less the empty ones and those that QEMU or a kernel prints at every start."""
+    return [line.rstrip() for text in texts for line in text.split("\n") if line.strip() and not _NOISE.match(line)]

@@ -243,14 +243,19 @@ def seed_disk(path: Path, platform: str) -> tuple[str, ...]:
 
 def common(machine: str, cpu: str, vcpus: int, mem_mb: int, ram: str) -> tuple[str, ...]:
     """What every machine has: no device but those that are named, one serial console, a control socket, and RAM of
-    ``mem_mb`` MiB from the object ``ram``, whose id is ``ram``."""
+    ``mem_mb`` MiB from the object ``ram``, whose id is ``ram``.
+
+    QEMU waits for whoever connects to its control socket first. Else it would accept him in two threads at once: its
+    monitor's thread takes over the listener (``tcp_chr_update_read_handler``) just when the main loop begins, and about
+    once in a thousand starts on a busy host he is greeted and never heard.
+    """
     words = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
              "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
              "-machine", f"{machine},memory-backend=ram",
              "-cpu", cpu, "-smp", str(vcpus), "-m", f"{mem_mb}M", "-object", ram,
              "-chardev", f"socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE}",
              "-serial", "chardev:console",
-             "-qmp", f"unix:{QMP_SOCKET},server=on,wait=off"]
+             "-qmp", f"unix:{QMP_SOCKET},server=on,wait=on"]
     return tuple(words)
 
 
