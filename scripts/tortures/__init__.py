@@ -53,6 +53,7 @@ SECTIONS: dict[str, str] = {
     "guided": "hostile input again, guided by what it makes the readers execute (needs the extra 'fuzz')",
     "security": "every defence of docs/security.md taken away in turn: the test that shows it fails",
     "load": "500 machines one after another, 32 at once, and a guest that prints 1 GB: nothing grows",
+    "starts": "4,000 QEMUs, more at once than there are processors: each hears its first orders",
     "reproducible": "every artefact made twice, in worlds that have nothing but the sources in common: the same bytes",
     "compatibility": "the tests that need it, with every version of everything that this host has",
     "hosts": "the same tests on other releases of Debian, each in a root of its own",
@@ -60,7 +61,8 @@ SECTIONS: dict[str, str] = {
 """Every section: its module's name here, and what it shows."""
 
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("load",),), (("faults",),), (("compatibility", "hosts"), ("reproducible", "security", "input", "guided")))
+    (("load",),), (("starts", "faults"),),
+    (("compatibility", "hosts"), ("reproducible", "security", "input", "guided")))
 """The order in which they are run, one stage after another. Those of one stage run beside each other, each in a line:
 none of them measures, and one leaves a processor idle while others do not. `load` wants a quiet host, and `faults`
 looks for whatever else is there."""
