@@ -28,10 +28,14 @@ setup:
 demo: setup
 	@$(BIN)/python scripts/demo.py
 
-# All tiers share one store, so that a kernel, an emulator or a package is made or fetched once in a run.
+# All tiers share one store, so that a kernel, an emulator or a package is made or fetched once in a run. The kernel, which
+# takes minutes to compile, is begun beside the tests that do not need it; those that do wait for it, or make it.
 test: setup
 	@store=$${UNIBEAM_TEST_STORE:-$$(mktemp -d)} && \
-	if [ -z "$$UNIBEAM_TEST_STORE" ]; then trap 'chmod -R u+rwx "$$store"; rm -rf "$$store"' EXIT; fi && \
+	{ UNIBEAM_HOME=$$store/store $(BIN)/unibeam kernel build tiny >/dev/null 2>&1 & ahead=$$!; } && \
+	trap 'exit 130' INT TERM && \
+	trap 'kill $$ahead 2>/dev/null; wait $$ahead; \
+	      [ -n "$$UNIBEAM_TEST_STORE" ] || { chmod -R u+rwx "$$store"; rm -rf "$$store"; }' EXIT && \
 	UNIBEAM_TEST_STORE=$$store $(MAKE) --no-print-directory unit integration notebooks browser
 
 unit: setup

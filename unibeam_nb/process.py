@@ -37,6 +37,9 @@ PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_DATA_HOME
 
 DETAIL_LINES = 12
 
+GENTLY = 10
+"""The nice value of work that takes minutes."""
+
 PLACE = "unibeam-run-"
 """How the name of a program's directory for temporary files begins."""
 
@@ -86,6 +89,17 @@ def spawn(argv: Sequence[str | Path], *, stdout: IO[Any] | int = subprocess.DEVN
         raise ToolMissing(f"{words[0]} cannot be started: it, or what interprets it, is not there.",
                           "Run 'unibeam doctor' to see what is missing.") from error
     return child
+
+
+def give_way(child: subprocess.Popen[bytes]) -> None:
+    """Leave the host to whoever works on it, as far as a program of :func:`spawn` and all that it will start go.
+
+    Where Linux shares out processors by session first, being nice counts within a session alone, and the session's own
+    value between them (sched(7), The autogroup feature).
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PGRP, child.pid, GENTLY)
+        Path(f"/proc/{child.pid}/autogroup").write_text(str(GENTLY))
 
 
 def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,

@@ -1,4 +1,4 @@
-"""Real projects made by the tools' own generators, and packages of the distribution."""
+"""Stores elsewhere, real projects made by the tools' own generators, and packages of the distribution."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ import pytest
 from unibeam_nb import process, tools
 from unibeam_nb.lab import Lab
 from unibeam_nb.store import Store
+
+
+@pytest.fixture(scope="session")
+def store_at(store: Store) -> Callable[[Path], Store]:
+    """What makes a store elsewhere, with the kernels and packages of the shared one, which take minutes to make."""
+
+    def make(home: Path) -> Store:
+        made = Store(home / "cache", home / "state")
+        made.cache.mkdir(parents=True)
+        for slow in ("kernels", "sources", "apt", "bases"):
+            (store.cache / slow).mkdir(parents=True, exist_ok=True)
+            (made.cache / slow).symlink_to(store.cache / slow)
+        return made
+
+    return make
+
 
 HTTPS_IN_ERLANG = """
     -module(web_tls).

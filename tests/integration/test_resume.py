@@ -7,7 +7,7 @@ import os
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +18,6 @@ from unibeam_nb.held import remove_tree
 from unibeam_nb.lab import Lab
 from unibeam_nb.machine import Machine, clean, machines
 from unibeam_nb.store import Store
-
-# Snapshots are shared by everything that uses this store, and some of these tests damage them.
-pytestmark = pytest.mark.serial
 
 WITNESS = r"""
 -module(witness).
@@ -77,10 +74,16 @@ fresh() ->
 """
 
 
+@pytest.fixture(scope="module")
+def place(store_at: Callable[[Path], Store], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Snapshots are shared by everything that uses a cache, and some of these tests damage them: so not the tests'."""
+    return store_at(tmp_path_factory.mktemp("copies"))
+
+
 @pytest.fixture
-def home(store: Store, fresh_store: Store) -> Iterator[Lab]:
-    """A lab with a registry of its own, and the cache, snapshots included, that all tests share."""
-    lab = Lab(Store(store.cache, fresh_store.state))
+def home(place: Store, fresh_store: Store) -> Iterator[Lab]:
+    """A lab with a registry of its own, and the cache, snapshots included, that all tests here share."""
+    lab = Lab(Store(place.cache, fresh_store.state))
     lab.build("witness", text=WITNESS, ports=(8080,), applications=("crypto",))
     yield lab
     clean(lab.store)
@@ -234,6 +237,7 @@ def test_only_a_virtual_machine_can_be_resumed(home: Lab) -> None:
     assert caught.value.message == "oci+scratch@crun cannot be resumed."
 
 
+@pytest.mark.serial
 def test_an_experiment_measures_copies_beside_boots(home: Lab) -> None:
     from unibeam_nb.analysis.frames import stages_frame
 

@@ -30,7 +30,7 @@ from unibeam_nb.image.tree import device, directory, file, tree
 from unibeam_nb.lab import Build, Lab
 from unibeam_nb.store import Store, digest
 
-pytestmark = [pytest.mark.slow, pytest.mark.serial]
+pytestmark = pytest.mark.slow
 """``make xen`` runs what is marked ``xen`` besides: it compiles a kernel, unless the store has it."""
 
 HELLO = """
@@ -140,7 +140,7 @@ class XenHost:
                    "-initrd", f"{self.kernel} console=hvc0 quiet panic=-1,{place / 'initramfs'}",
                    "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
                    "-device", "virtio-9p-pci,fsdev=host,mount_tag=host")
-        process.run(command, timeout=590, check=False)
+        process.run(command, timeout=1100, check=False)
         return serial.read_text(errors="replace")
 
 

@@ -36,6 +36,18 @@ def test_what_a_program_prints_comes_back() -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "grüße\n", "warning\n")
 
 
+def test_work_of_minutes_gives_way_to_what_others_do() -> None:
+    child = process.spawn(sh("sleep 60 & wait"))
+    try:
+        process.give_way(child)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == process.GENTLY
+        shares = Path(f"/proc/{child.pid}/autogroup")
+        assert not shares.exists() or shares.read_text().endswith(f" nice {process.GENTLY}\n")
+    finally:
+        process.stop_group(child)
+    process.give_way(child)
+
+
 def test_a_failure_can_be_pasted_into_a_shell() -> None:
     with pytest.raises(ProgramFailed) as caught:
         process.run(sh("echo 'no such thing' >&2; exit 3"))

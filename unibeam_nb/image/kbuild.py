@@ -23,9 +23,6 @@ ENVIRONMENT: Mapping[str, str] = {
 PROGRAMS = ("make", "gcc", "ld", "flex", "bison", "bc", "xz", "lz4", "tar")
 """What compiling a kernel takes, beside the header of libelf."""
 
-GENTLY = ("nice", "-n", "10")
-"""A build of minutes leaves the host to whoever works on it."""
-
 LINKER_SCRIPT = "arch/x86/kernel/vmlinux.lds.S"
 _ENTRY_ALIGNED = re.compile(r"^(#define ALIGN_ENTRY_TEXT_(?:BEGIN|END)\s+\. = ALIGN\()PMD_SIZE", re.MULTILINE)
 _DECRYPTED = re.compile(r"^#define BSS_DECRYPTED\b(?:.*\\\n)*.*", re.MULTILINE)
@@ -63,9 +60,8 @@ def configure(tree: Path, settings: Sequence[Setting], version: str) -> str:
     kconfig.refuse_unknown(settings, kconfig.declared(texts), version)
     with step("Configuring the kernel"):
         _make(tree, "tinyconfig")
-        (tree / "unibeam.config").write_text("".join(f"{setting}\n" for setting in settings))
-        process.run([tree / "scripts/kconfig/merge_config.sh", "-m", ".config", "unibeam.config"], cwd=tree,
-                    env=ENVIRONMENT)
+        with (tree / ".config").open("a") as options:  # Of two values of an option the last one holds.
+            options.writelines(f"{setting}\n" for setting in settings)
         _make(tree, "olddefconfig")
     config = (tree / ".config").read_text()
     kconfig.refuse_lost(settings, config)
@@ -101,11 +97,12 @@ def compile_tree(tree: Path, target: str, objects: int) -> Path:
     Raises ImageError with the compiler's telling lines. However it ends, no part of the build is left running.
     """
     log = tree / "unibeam.log"
-    words: list[str | Path] = [*GENTLY, tools.find("make"), f"-j{processors()}", target]
+    words: list[str | Path] = [tools.find("make"), f"-j{processors()}", target]
     with step("Compiling the kernel"):
         with log.open("wb") as output:
             child = process.spawn(words, stdout=output, cwd=tree, env=ENVIRONMENT)
         try:
+            process.give_way(child)
             code = _watched(child, log, objects)
         finally:
             process.stop_group(child)

@@ -1,6 +1,6 @@
 """Fragments of a Linux configuration: reading them, and seeing to it that the kernel took them. Pure.
 
-A fragment is what the kernel's ``scripts/kconfig/merge_config.sh`` reads: ``CONFIG_NAME=value`` or
+A fragment has lines of a ``.config`` (Documentation/kbuild/kconfig.rst): ``CONFIG_NAME=value`` or
 ``# CONFIG_NAME is not set``, below a comment that says why. kconfig passes over an option that it does not know, and
 drops one whose dependencies are off, both in silence; :func:`refuse_unknown` and :func:`refuse_lost` speak up.
 """

@@ -99,7 +99,7 @@ def settings_of(optimise: str, extras: Iterable[str]) -> tuple[Setting, ...]:
         else:
             raise UsageError(f"{extra!r} is not an option of tiny kernels.",
                              f"The options are {', '.join(OPTIONS)}; any other is written CONFIG_NAME=y.")
-    # The last word on an option holds, as in merge_config.sh.
+    # The last word on an option holds, as in a .config.
     return tuple({setting.name: setting for setting in settings}.values())
 
 

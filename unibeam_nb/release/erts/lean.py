@@ -167,6 +167,7 @@ def _watched(argv: Sequence[str | Path], cwd: Path, environment: Mapping[str, st
     with log.open("ab") as stream:
         child = process.spawn(argv, stdout=stream, cwd=cwd, env=environment)
     try:
+        process.give_way(child)
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
