@@ -56,7 +56,8 @@ def configure(tree: Path, settings: Sequence[Setting], version: str) -> str:
     Raises UsageError for an option the kernel does not have, ImageError for one that it does not keep.
     """
     settings = kconfig.fitting(settings, version)
-    texts = (path.read_text(errors="replace") for path in tree.rglob("Kconfig*") if path.is_file())
+    texts = (Path(directory, name).read_text(errors="replace") for directory, _, names in os.walk(tree)
+             for name in names if name.startswith("Kconfig"))
     kconfig.refuse_unknown(settings, kconfig.declared(texts), version)
     with step("Configuring the kernel"):
         _make(tree, "tinyconfig")
