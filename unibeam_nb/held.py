@@ -22,6 +22,9 @@ VARIABLE = "UNIBEAM_HELD"
 
 PROC = Path("/proc")
 
+PASSES = 100
+"""How often programs of a directory are looked for: until there are none, but one that cannot be killed stays."""
+
 
 @contextmanager
 def held_directory(parent: Path, prefix: str = "") -> Iterator[Path]:
@@ -86,8 +89,16 @@ def sweep(parent: Path, pattern: str = "*") -> list[Path]:
 
 
 def kill_those_of(path: Path) -> None:
-    """Kill every program that was started for the held directory ``path``."""
-    wanted = f"{VARIABLE}={path}".encode()
+    """Kill every program that was started for the held directory ``path``, also those that others of them were just
+    starting."""
+    for _ in range(PASSES):
+        if not _kill_those_of(path):
+            return
+
+
+def _kill_those_of(path: Path) -> bool:
+    """Kill those that are there now; whether there were any."""
+    wanted, any_there = f"{VARIABLE}={path}".encode(), False
     for entry in PROC.iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
@@ -96,8 +107,10 @@ def kill_those_of(path: Path) -> None:
                 try:
                     if wanted in (entry / "environ").read_bytes().split(b"\0"):
                         signal.pidfd_send_signal(handle, signal.SIGKILL)
+                        any_there = True
                 finally:
                     os.close(handle)
+    return any_there
 
 
 def remove_tree(path: Path) -> None:

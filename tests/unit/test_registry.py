@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from unibeam_nb import process
+from unibeam_nb import held, process
 from unibeam_nb.errors import MachineError
 from unibeam_nb.machine import children, clean, find_machine, machines, proc, registry
 from unibeam_nb.machine.proc import ProcessId
@@ -218,6 +219,34 @@ def test_descendants_are_found_at_any_depth() -> None:
     finally:
         process.stop_group(child)
     assert proc.wait(family, 5.0)
+
+
+STARTS_AND_STARTS = """
+import os, sys, time
+while True:
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.0005)
+"""
+
+
+@pytest.mark.parametrize("how", ["below it", "by its variable"])
+def test_what_is_started_just_when_its_parent_is_killed_ends_too(tmp_path: Path, how: str) -> None:
+    for number in range(5):
+        mine = f"/nowhere/{tmp_path.name}-{number}"
+        child = process.spawn([sys.executable, "-c", STARTS_AND_STARTS], env={held.VARIABLE: mine})
+        parent = running(child)
+        ends = time.monotonic() + 10
+        while len(proc.descendants(parent)) < 20:
+            assert time.monotonic() < ends
+        if how == "below it":
+            assert proc.kill([parent], partial(proc.descendants, parent), reap=child.poll)
+        else:
+            held.kill_those_of(Path(mine))
+        child.wait(5)
+        time.sleep(0.05)
+        assert proc.with_variable(held.VARIABLE, mine) == []
 
 
 def test_a_stray_is_known_by_what_it_was_started_with() -> None:

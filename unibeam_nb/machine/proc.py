@@ -24,6 +24,9 @@ GRACE = 1.6
 HURRIED = 0.2
 """The same where the user stopped the boot and waits: what has not come up has nothing to lose."""
 
+STANDS = 0.5
+"""Seconds within which a process that is told to stop does, unless a disk keeps it waiting."""
+
 
 @dataclass(frozen=True)
 class ProcessId:
@@ -50,10 +53,11 @@ def identify(pid: int) -> ProcessId | None:
     return None if ticks is None else ProcessId(pid, ticks, boot_id())
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on (the second may contain anything, in parentheses)."""
+def _stat(task: int | str) -> list[str]:
+    """The fields of /proc/TASK/stat from the third on (the second may contain anything, in parentheses); TASK is a pid,
+    or ``PID/task/TID``."""
     try:
-        return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (PROC / str(task) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
 
@@ -192,7 +196,22 @@ def end(first: Iterable[ProcessId], rest: Callable[[], Iterable[ProcessId]] = tu
     for process in asked:
         send(process, signal.SIGTERM)
     wait(asked, (HURRIED if hurried() else GRACE) if grace is None else grace, reap)
-    doomed = {*asked, *others, *rest()}
+    return kill([*asked, *others], rest, patience=patience, reap=reap)
+
+
+def kill(first: Iterable[ProcessId], rest: Callable[[], Iterable[ProcessId]] = tuple, *, patience: float = 3.0,
+         reap: Callable[[], object] = lambda: None) -> bool:
+    """Kill ``first`` and ``rest()``. Returns whether all are gone ``patience`` seconds later.
+
+    All stand still before they are killed, and ``rest`` is asked until it finds no more: what one of them starts just
+    when it is killed would have no parent any more by which it could be found, and a fork that has begun when the
+    signal comes is finished first.
+    """
+    doomed: dict[ProcessId, None] = {}
+    while found := [process for process in (*first, *rest()) if process not in doomed]:
+        for process in found:
+            send(process, signal.SIGSTOP)
+        doomed |= dict.fromkeys(found)
     for process in doomed:
         send(process, signal.SIGKILL)
     return wait(doomed, patience, reap)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 
 from unibeam_nb.machine import proc
 from unibeam_nb.machine.proc import PROC, ProcessId
@@ -45,9 +44,5 @@ def of(record: Record) -> list[ProcessId]:
 
 def end(record: Record) -> bool:
     """Kill them, with everything below them; whether all are gone."""
-    doomed: dict[ProcessId, None] = {}
-    for process in of(record):
-        doomed |= dict.fromkeys((process, *proc.descendants(process)))
-    for process in doomed:
-        proc.send(process, signal.SIGKILL)
-    return proc.wait(doomed, PATIENCE)
+    return proc.kill((), lambda: [one for process in of(record) for one in (process, *proc.descendants(process))],
+                     patience=PATIENCE)

@@ -133,5 +133,6 @@ def halt(store: Store, record: Record, directory: Path, reap: Callable[[], objec
         for one in network:
             children.reap(one.pid)
 
-    gone = proc.end(first, lambda: proc.descendants(first[0]) if first else (), reap=collect)
+    # Not asked: a kernel that ends by itself leaves what it has just started for a process of the guest.
+    gone = proc.kill(first, lambda: proc.descendants(first[0]) if first else (), reap=collect)
     return proc.wait(network, 1.0, collect) or proc.end(network, reap=collect) if gone else False
