@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -219,6 +220,24 @@ def test_descendants_are_found_at_any_depth() -> None:
     finally:
         process.stop_group(child)
     assert proc.wait(family, 5.0)
+
+
+def test_what_is_killed_stands_still_before_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = process.spawn([sys.executable, "-c", "while True: pass"])
+    parent, states = running(child), []
+    really_send = proc.send
+
+    def send_late(to: ProcessId, number: signal.Signals) -> None:
+        # As where the process is in the middle of a fork, which is finished before it stops.
+        threading.Timer(0.1 if number == signal.SIGSTOP else 0.0, really_send, (to, number)).start()
+
+    def rest() -> list[ProcessId]:
+        states.append(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0])
+        return []
+
+    monkeypatch.setattr(proc, "send", send_late)
+    assert proc.kill([parent], rest, reap=child.poll)
+    assert states[1:] == ["T"]
 
 
 STARTS_AND_STARTS = """

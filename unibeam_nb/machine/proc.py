@@ -211,10 +211,19 @@ def kill(first: Iterable[ProcessId], rest: Callable[[], Iterable[ProcessId]] = t
     while found := [process for process in (*first, *rest()) if process not in doomed]:
         for process in found:
             send(process, signal.SIGSTOP)
+        ends = time.monotonic() + STANDS
+        while not all(map(_stands, found)) and time.monotonic() < ends:
+            time.sleep(0.001)
         doomed |= dict.fromkeys(found)
     for process in doomed:
         send(process, signal.SIGKILL)
     return wait(doomed, patience, reap)
+
+
+def _stands(process: ProcessId) -> bool:
+    """Whether no thread of a process runs: all are stopped, or gone."""
+    known = (_stat(f"{process.pid}/task/{thread}") for thread in threads(process))
+    return all(not fields or fields[0] in "TtZXx" for fields in known)
 
 
 def wait(processes: Iterable[ProcessId], seconds: float, reap: Callable[[], object] = lambda: None) -> bool:
