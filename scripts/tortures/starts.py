@@ -60,5 +60,5 @@ def run(options: Options) -> bool:
         found[waiting] = count - len(times)
         how = "as unibeam starts them" if waiting else "without waiting for a connection"
         print(f"    {count} QEMUs, {beside} at once, {how}: {found[waiting]} never heard, the slowest of the "
-              f"others ran after {max(times) * 1000:.0f} ms", flush=True)
+              f"others ran after {max(times, default=0.0) * 1000:.0f} ms", flush=True)
     return not found[True]
